@@ -1,0 +1,136 @@
+"""A backbone: a network as an ordered list of named blocks, then a head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.registry import BACKBONES
+
+
+class Backbone(nn.Module):
+    """Blocks b1..bL and a linear head, which :func:`build` adds.
+
+    Parameters
+    ----------
+    blocks : mapping of str to Module
+        In order from the input; the last one returns features of shape (N, `width`).
+    width : int
+        Number of features that the head reads.
+    mean, std : sequences of float
+        Per-channel constants with which :meth:`prepare` standardises inputs. They belong to the
+        network, as with published weights, and never depend on the data at hand.
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[str, nn.Module],
+        width: int,
+        mean: Sequence[float] = (0.0,),
+        std: Sequence[float] = (1.0,),
+    ):
+        super().__init__()
+        self.blocks = nn.ModuleDict(blocks)
+        self.head: nn.Module = nn.Identity()
+        self.width = width
+        self.mean, self.std = tuple(mean), tuple(std)
+        self._frozen = 0
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks, L."""
+        return len(self.blocks)
+
+    def block_list(self) -> list[nn.Module]:
+        """The blocks in order."""
+        return list(self.blocks.values())
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Return inputs as float32, standardised: uint8 images first become 0 to 1.
+
+        Done once for a data set, not once a batch; `run_blocks` expects prepared inputs.
+        """
+        x = x.float() / 255.0 if x.dtype == torch.uint8 else x.float()
+        shape = (1, -1) + (1,) * (x.ndim - 2)
+        mean, std = (torch.tensor(v, device=x.device).view(shape) for v in (self.mean, self.std))
+        return (x - mean) / std
+
+    def run_blocks(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Pass `x` (the output of block `start`, 0 meaning the input) through blocks start+1..stop."""
+        for block in self.block_list()[start:stop]:
+            x = block(x)
+        return x
+
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Return logits, shape (N, classes), for activations at the cut after block `start`."""
+        return self.head(self.run_blocks(x, start))
+
+    def freeze(self, depth: int) -> Backbone:
+        """Freeze the first `depth` blocks entirely, and only them; returns self.
+
+        A frozen block has no gradients and stays in evaluation mode: its batch-norm statistics do not
+        move and its dropout does not drop (see :meth:`train`).
+        """
+        self._frozen = depth
+        for index, block in enumerate(self.block_list()):
+            block.requires_grad_(index >= depth)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set training mode, in which frozen blocks stay in evaluation mode."""
+        super().train(mode)
+        for block in self.block_list()[: self._frozen]:
+            block.eval()
+        return self
+
+
+def build(name: str, shape: tuple[int, ...], classes: int, seed: int, head_seed: int, **arguments: Any) -> Backbone:
+    """Build the backbone called `name`, freshly initialised.
+
+    Initial values depend on the seeds alone: the body's on `seed`, the head's on `head_seed`.
+
+    Parameters
+    ----------
+    name : str
+        A registered backbone.
+    shape : tuple of int
+        Shape of one input, (C, H, W) or (D,).
+    classes : int
+        Number of classes.
+    seed, head_seed : int
+    **arguments
+        The backbone's own.
+
+    Raises
+    ------
+    DataError
+        When the network cannot take inputs of this shape.
+    """
+    entry = BACKBONES.get(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = entry.function(shape, **arguments)
+        torch.manual_seed(head_seed)
+        network.head = nn.Linear(network.width, classes)
+    return network
+
+
+def backbone(name: str, *, depth: int | Callable[..., int], version: int = 1) -> Callable:
+    """Register a function ``(shape, **arguments) -> Backbone`` (decorator).
+
+    Parameters
+    ----------
+    name : str
+    depth : int or callable
+        Number of blocks L, or a function from the backbone's arguments to it; known without building
+        the network, so that a plan needs no torch.
+    """
+
+    def register(function: Callable[..., Backbone]) -> Callable[..., Backbone]:
+        BACKBONES.register(name, function, version=version, given=1, depth=depth)
+        return function
+
+    return register

@@ -1,0 +1,202 @@
+"""Named things that a suite can ask for: tasks, changes, backbones, strategies, weightings, measures.
+
+Each kind has one :class:`Registry`. Built-in names come from the `BUILTIN` table in the `index` module
+of the floor that owns them (name -> module to import), so that listing and validating names stays
+cheap; plug-in files and packages (entry points in the group ``ntbench.plugins``) add to it with the
+decorators :func:`bench.task`, :func:`bench.strategy` and so on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, DataError, nearest, unknown
+
+ENTRY_POINT_GROUP = "ntbench.plugins"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered function and what is known about it without calling it.
+
+    Attributes
+    ----------
+    kind, name : str
+    function : callable
+    version : int
+        Raised by the author when the function's results change.
+    given : int
+        How many leading parameters the harness supplies; the rest are the user's.
+    meta : mapping
+        What a kind needs besides (the depth of a backbone, the class names of a task, ...).
+    """
+
+    kind: str
+    name: str
+    function: Callable[..., Any]
+    version: int = 1
+    given: int = 1
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The parameters that a user may set, by name."""
+        every = list(inspect.signature(self.function).parameters.values())[self.given :]
+        return {p.name: p for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+    @property
+    def accepts_any(self) -> bool:
+        """Whether the function takes arbitrary keyword arguments."""
+        every = inspect.signature(self.function).parameters.values()
+        return any(p.kind is p.VAR_KEYWORD for p in every)
+
+    @property
+    def summary(self) -> str:
+        """First line of the docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    def problems(self, arguments: Mapping[str, Any]) -> list[str]:
+        """Say what is wrong with `arguments`: unknown names and missing ones, all of them."""
+        found = []
+        for name in arguments:
+            if name not in self.parameters and not self.accepts_any:
+                known = ", ".join(self.parameters) or "none"
+                hint = nearest(name, self.parameters) or f"; allowed: {known}"
+                found.append(f'{self.kind} "{self.name}" has no argument "{name}"{hint}')
+        for name, parameter in self.parameters.items():
+            if parameter.default is parameter.empty and name not in arguments:
+                found.append(f'{self.kind} "{self.name}" needs the argument "{name}"')
+        return found
+
+
+class Registry:
+    """Names of one kind.
+
+    Parameters
+    ----------
+    kind : str
+        What the names are, as an error message says it.
+    index : str
+        Module with a table ``BUILTIN`` of name -> module that registers it when imported.
+    """
+
+    def __init__(self, kind: str, index: str):
+        self.kind = kind
+        self._index = index
+        self._entries: dict[str, Entry] = {}
+
+    @cached_property
+    def _builtin(self) -> dict[str, str]:
+        return importlib.import_module(self._index).BUILTIN
+
+    def register(self, name: str, function: Callable, *, version: int = 1, given: int = 1, **meta: Any) -> Entry:
+        """Add an entry; registering a known name again is an error unless it is the same function.
+
+        Raises
+        ------
+        BenchError
+            When the name is taken by another function.
+        """
+        if not isinstance(name, str) or not name:
+            raise BenchError(f"a {self.kind} needs a name, got {name!r}")
+        owner = self._builtin.get(name)
+        known = self._entries.get(name)
+        taken = known is not None and not _same_function(known.function, function)
+        if taken or (owner is not None and function.__module__ != owner):
+            raise BenchError(f'the {self.kind} name "{name}" is already taken; choose another')
+        entry = Entry(self.kind, name, function, version=version, given=given, meta=meta)
+        self._entries[name] = entry
+        return entry
+
+    def get(self, name: str) -> Entry:
+        """Return the entry called `name`, importing its module if need be.
+
+        Raises
+        ------
+        UnknownName
+            With the nearest match.
+        """
+        if name not in self._entries:
+            if name in self._builtin:
+                importlib.import_module(self._builtin[name])
+            else:
+                load_packages()
+        if name not in self._entries:
+            raise unknown(self.kind, name, self.names())
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        """Every name, built-in ones first, in the order of their tables."""
+        return list(dict.fromkeys([*self._builtin, *self._entries]))
+
+    def __contains__(self, name: object) -> bool:
+        if name in self._entries or name in self._builtin:
+            return True
+        load_packages()
+        return name in self._entries
+
+
+def _same_function(a: Callable, b: Callable) -> bool:
+    """Whether two functions are one definition (a plug-in file loaded twice, say)."""
+    return (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
+
+
+TASKS = Registry("task", "bench.tasks.index")
+CHANGES = Registry("change", "bench.tasks.index_changes")
+BACKBONES = Registry("backbone", "bench.backbones.index")
+STRATEGIES = Registry("strategy", "bench.transfer.index")
+WEIGHTINGS = Registry("weighting", "bench.weighting.index")
+MEASURES = Registry("measure", "bench.similarity.index")
+
+_loaded_packages: set[str] = set()
+
+
+def load_packages() -> None:
+    """Import every installed package that announces itself as a plug-in (once)."""
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        if point.name not in _loaded_packages:
+            _loaded_packages.add(point.name)
+            point.load()
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import a plug-in file, so that what it registers can be named in a suite.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or raises while it is imported; the message has the line.
+    """
+    path = Path(path).expanduser().resolve()
+    if not path.is_file():
+        raise DataError(f"no plug-in file at {path}")
+    # Named by its path, so that two plug-ins with one file name can be used together, and a worker
+    # process that loads the file again finds the same module name.
+    name = f"ntbench_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise DataError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BenchError:
+        del sys.modules[name]
+        raise
+    except Exception as error:
+        del sys.modules[name]
+        line = next((f.lineno for f in reversed(inspect.getinnerframes(error.__traceback__)) if f.filename == str(path)), "?")
+        raise DataError(f"plug-in {path}, line {line}: {type(error).__name__}: {error}") from error

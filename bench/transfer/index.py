@@ -1,0 +1,16 @@
+"""Built-in strategies: name -> module that registers it."""
+
+BUILTIN: dict[str, str] = dict.fromkeys(
+    (
+        "scratch",
+        "scratch-long",
+        "zero-shot",
+        "feature-extraction",
+        "fine-tune",
+        "layer-transfer",
+        "layer-transfer-tuned",
+        "linear-probe-fine-tune",
+        "gradual-unfreezing",
+    ),
+    "bench.transfer.builtin",
+)

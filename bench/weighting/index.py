@@ -1,0 +1,3 @@
+"""Built-in weightings of source examples: name -> module that registers it."""
+
+BUILTIN: dict[str, str] = {"uniform": "bench.weighting.uniform"}
