@@ -144,6 +144,14 @@ class Task:
         """Return a copy with some parts replaced (the copy is checked again)."""
         return replace(self, **parts)
 
+    def take(self, index: np.ndarray) -> Task:
+        """Return a copy whose train pool holds the examples at `index` only; the test set stays."""
+        parts = {"x": self.x[index], "y": self.y[index]}
+        for part in ("harmful", "domains"):
+            values = getattr(self, part)
+            parts[part] = None if values is None else values[index]
+        return self.changed(**parts)
+
     def flags(self) -> np.ndarray:
         """Per-example harm flags, all false where nothing was planted; shape (N,)."""
         return np.zeros(len(self.y), bool) if self.harmful is None else self.harmful
@@ -182,7 +190,13 @@ def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.argsort(place, kind="stable")
 
 
-def task(name: str, *, version: int = 1, classes: Sequence[str] | None = None, **meta: Any) -> Callable:
+def task(
+    name: str,
+    *,
+    version: int = 1,
+    classes: Sequence[str] | Callable[..., Sequence[str]] | None = None,
+    **meta: Any,
+) -> Callable:
     """Register a function ``(root, **arguments) -> Task`` under `name` (decorator).
 
     Parameters
@@ -191,8 +205,10 @@ def task(name: str, *, version: int = 1, classes: Sequence[str] | None = None, *
         What a suite calls it.
     version : int
         Raise it when the function's data change: rows of the old version are then no longer reused.
-    classes : sequence of str, optional
+    classes : sequence of str, or callable, optional
         Class names, where they are known without the data: lets a plan be exact without reading it.
+        Where they depend on the arguments, a callable that takes the same keyword arguments as the
+        task function and returns the names. :func:`known_classes` reads either.
     """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
@@ -202,11 +218,45 @@ def task(name: str, *, version: int = 1, classes: Sequence[str] | None = None, *
     return register
 
 
-def change(name: str, *, version: int = 1, **meta: Any) -> Callable:
-    """Register a function ``(task, rng, **arguments) -> Task`` that changes a task (decorator)."""
+def change(
+    name: str,
+    *,
+    version: int = 1,
+    classes: Callable[..., Sequence[str]] | None = None,
+    tasks: Sequence[str] = (),
+    **meta: Any,
+) -> Callable:
+    """Register a function ``(task, rng, **arguments) -> Task`` that changes a task (decorator).
+
+    Parameters
+    ----------
+    name : str
+        What a suite calls it (with underscores: it stands among a task's arguments).
+    version : int
+        Raise it when the function's results change.
+    classes : callable, optional
+        For a change that alters the class names: takes the names before it, then the same keyword
+        arguments (in place of a task its class names), and returns the names after it.
+    tasks : sequence of str, optional
+        Arguments that are tasks: a suite gives their name or table, the function gets them built.
+    """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
-        CHANGES.register(name, function, version=version, given=2, **meta)
+        CHANGES.register(name, function, version=version, given=2, classes=classes, tasks=tuple(tasks), **meta)
         return function
 
     return register
+
+
+def known_classes(name: str, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the class names of the task called `name` without building it, or None where only the data tell."""
+    known = TASKS.get(name).meta.get("classes")
+    if known is None:
+        return None
+    return tuple(str(c) for c in (known(**arguments) if callable(known) else known))
+
+
+def changed_classes(name: str, before: Sequence[str], arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class names after the change called `name`; arguments that are tasks hold class names."""
+    known = CHANGES.get(name).meta.get("classes")
+    return tuple(before) if known is None else tuple(known(tuple(before), **arguments))
