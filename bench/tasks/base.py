@@ -75,9 +75,7 @@ class Task:
         self._check(self.x, self.y, "train")
         self._check(self.x_test, self.y_test, "test")
         if self.x_test.shape[1:] != self.x.shape[1:]:
-            raise DataError(
-                f"{self.name}: train inputs are {self.x.shape[1:]} but test inputs {self.x_test.shape[1:]}"
-            )
+            raise DataError(f"{self.name}: train inputs are {self.x.shape[1:]} but test inputs {self.x_test.shape[1:]}")
         for flag, kind in (("harmful", bool), ("domains", np.int64)):
             values = getattr(self, flag)
             if values is not None:
@@ -119,7 +117,8 @@ class Task:
             raise DataError(f"{self.name}: class names repeat: {list(self.classes)}")
         if y.min() < 0 or y.max() >= len(self.classes):
             bad = int(y.min()) if y.min() < 0 else int(y.max())
-            raise DataError(f"{where}: label {bad} is outside the {len(self.classes)} classes (0 to {len(self.classes) - 1})")
+            last = len(self.classes) - 1
+            raise DataError(f"{where}: label {bad} is outside the {last + 1} classes (0 to {last})")
         if part == "train" and len(np.unique(y)) < 2:
             raise DataError(f"{where}: every label is the same; a task needs examples of two classes")
 
@@ -161,9 +160,9 @@ def _labels(y: Any, name: str) -> np.ndarray:
     y = np.asarray(y)
     if y.ndim != 1:
         raise DataError(f"{name}: labels must be one-dimensional, got shape {y.shape}")
-    if not np.issubdtype(y.dtype, np.integer):
-        if y.dtype.kind not in "fb" or (y.size and not np.array_equal(y, np.round(y))):
-            raise DataError(f"{name}: labels must be integers, got {y.dtype}")
+    whole = np.issubdtype(y.dtype, np.integer) or (y.dtype.kind in "fb" and np.array_equal(y, np.round(y)))
+    if not whole:
+        raise DataError(f"{name}: labels must be integers, got {y.dtype}")
     return y.astype(np.int64)
 
 

@@ -1,0 +1,67 @@
+"""Checks of what a suite hands to tasks and changes: the error names the value, the place and what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from numbers import Integral, Real
+from typing import Any
+
+from bench.errors import DataError, unknown
+
+
+def whole(place: str, minimum: int, **values: Any) -> None:
+    """Demand whole numbers of at least `minimum`.
+
+    Raises
+    ------
+    DataError
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
+            raise DataError(f"{place}: {name} must be a whole number, {minimum} or more; got {value!r}")
+
+
+def number(place: str, low: float = float("-inf"), high: float = float("inf"), **values: Any) -> None:
+    """Demand finite numbers from `low` to `high`, both allowed.
+
+    Raises
+    ------
+    DataError
+    """
+    for name, value in values.items():
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, Real)
+            or not low <= value <= high
+            or abs(value) == float("inf")
+        ):
+            span = "" if (low, high) == (float("-inf"), float("inf")) else f" from {low:g} to {high:g}"
+            raise DataError(f"{place}: {name} must be a number{span}; got {value!r}")
+
+
+def span(place: str, low: float, high: float, **values: Any) -> None:
+    """Demand pairs ``(smallest, largest)`` of numbers from `low` to `high`.
+
+    Raises
+    ------
+    DataError
+    """
+    for name, value in values.items():
+        pair = isinstance(value, (list, tuple)) and len(value) == 2
+        if not pair:
+            raise DataError(f"{place}: {name} must be two numbers, smallest and largest; got {value!r}")
+        number(place, low, high, **{f"{name}[0]": value[0], f"{name}[1]": value[1]})
+        if value[0] > value[1]:
+            raise DataError(f"{place}: {name} must be smallest first; got {value!r}")
+
+
+def one_of(place: str, name: str, value: Any, allowed: Collection[str]) -> None:
+    """Demand one of a few words.
+
+    Raises
+    ------
+    UnknownName
+        With the nearest match.
+    """
+    if value not in allowed:
+        raise unknown(f"{name} of {place}", str(value), allowed)
