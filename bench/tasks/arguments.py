@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import inf, isfinite
 from numbers import Integral, Real
 from typing import Any
 
@@ -21,22 +22,18 @@ def whole(place: str, minimum: int, **values: Any) -> None:
             raise DataError(f"{place}: {name} must be a whole number, {minimum} or more; got {value!r}")
 
 
-def number(place: str, low: float = float("-inf"), high: float = float("inf"), **values: Any) -> None:
+def number(place: str, low: float = -inf, high: float = inf, **values: Any) -> None:
     """Demand finite numbers from `low` to `high`, both allowed.
 
     Raises
     ------
     DataError
     """
+    allowed = "" if low == -inf else f" of at least {low:g}" if high == inf else f" from {low:g} to {high:g}"
     for name, value in values.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, Real)
-            or not low <= value <= high
-            or abs(value) == float("inf")
-        ):
-            span = "" if (low, high) == (float("-inf"), float("inf")) else f" from {low:g} to {high:g}"
-            raise DataError(f"{place}: {name} must be a number{span}; got {value!r}")
+        good = isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and low <= value <= high
+        if not good:
+            raise DataError(f"{place}: {name} must be a number{allowed}; got {value!r}")
 
 
 def span(place: str, low: float, high: float, **values: Any) -> None:

@@ -1,0 +1,119 @@
+"""What every task must keep, a user's own included: the checks behind ``ntbench check``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bench.errors import BenchError
+from bench.tasks.base import Task
+
+PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains")
+MAX_LEAK = 0.05
+
+
+def check_task(build: Callable[[], Task]) -> list[str]:
+    """Run the contract on a task.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the task anew; called twice.
+
+    Returns
+    -------
+    list of str
+        What is wrong, a sentence each; empty when all is well.
+    """
+    try:
+        task, again = build(), build()
+    except BenchError as error:
+        return [f"cannot be built: {error}"]
+    except Exception as error:
+        return [f"cannot be built: {type(error).__name__}: {error}"]
+    for made in (task, again):
+        if not isinstance(made, Task):
+            return [f"must return a bench.Task, but returned {type(made).__name__}"]
+    checks = (_repeats(task, again), _fingerprint(task), _classes(task), _inputs(task), _split(task))
+    return [problem for found in checks for problem in found]
+
+
+def _repeats(task: Task, again: Task) -> list[str]:
+    """Two builds are the same, down to the fingerprint."""
+    if task.classes != again.classes:
+        return [f"two builds give different class names: {list(task.classes)} and {list(again.classes)}"]
+    found = []
+    for part in PARTS:
+        a, b = getattr(task, part), getattr(again, part)
+        same = (a is None and b is None) or (
+            a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b)
+        )
+        if not same:
+            found.append(f"two builds differ in {part}; draw random numbers from a generator with a fixed seed")
+    if not found and task.fingerprint != again.fingerprint:
+        found.append("two builds have the same data but different fingerprints; the version changes between them")
+    return found
+
+
+def _fingerprint(task: Task) -> list[str]:
+    """A copy has the same fingerprint, and one with a changed value anywhere another."""
+    found = []
+    if task.fingerprint != task.changed().fingerprint:
+        found.append("a copy has another fingerprint: it depends on more than the data")
+    for part in ("x", "y", "x_test", "y_test"):
+        array = getattr(task, part).copy()
+        if part.startswith("x"):
+            first = (0,) * array.ndim
+            array[first] = 0 if array[first] else 1
+        else:
+            # Two labels change places, so that the copy is still a task.
+            unlike = np.argmax(array != array[0])
+            if unlike == 0:
+                continue
+            array[[0, unlike]] = array[[unlike, 0]]
+        if task.changed(**{part: array}).fingerprint == task.fingerprint:
+            found.append(f"the fingerprint does not notice a changed value in {part}")
+    return found
+
+
+def _classes(task: Task) -> list[str]:
+    """Every class has examples to train on and to be tested on."""
+    found = []
+    for y, where in ((task.y, "train pool"), (task.y_test, "test set")):
+        counts = np.bincount(y, minlength=len(task.classes))
+        missing = [f'"{name}"' for name, count in zip(task.classes, counts, strict=True) if not count]
+        if missing:
+            more = ", ..." if len(missing) > 5 else ""
+            found.append(f"no example in the {where} of class {', '.join(missing[:5])}{more}")
+    return found
+
+
+def _inputs(task: Task) -> list[str]:
+    """Inputs have one type, the range and the layout that networks are given, and are not all the same."""
+    found = []
+    if task.x.dtype != task.x_test.dtype:
+        found.append(f"train inputs are {task.x.dtype} but test inputs {task.x_test.dtype}")
+    if task.is_image:
+        channels, _, width = task.shape
+        if channels > 4 and width in (1, 3, 4):
+            found.append(f"images of shape {task.shape} look like H x W x C; they must be C x H x W")
+        for x, where in ((task.x, "train"), (task.x_test, "test")):
+            if x.dtype != np.uint8 and (x.min() < 0 or x.max() > 1):
+                found.append(f"float images must lie in 0 to 1, but {where} inputs go from {x.min():g} to {x.max():g}")
+    elif not np.issubdtype(task.x.dtype, np.floating):
+        found.append(f"tables must be float, got {task.x.dtype}")
+    if (task.x == task.x[:1]).all():
+        found.append("every train input is the same")
+    return found
+
+
+def _split(task: Task) -> list[str]:
+    """The test images are no copies of train images (rows of a table may well repeat)."""
+    if not task.is_image:
+        return []
+    seen = {row.tobytes() for row in np.ascontiguousarray(task.x)}
+    shared = sum(row.tobytes() in seen for row in np.ascontiguousarray(task.x_test))
+    if shared > MAX_LEAK * len(task.x_test):
+        return [f"{shared} of {len(task.x_test)} test images are also in the train pool"]
+    return []
