@@ -198,5 +198,7 @@ def load_plugin(path: str | Path) -> None:
         raise
     except Exception as error:
         del sys.modules[name]
-        line = next((f.lineno for f in reversed(inspect.getinnerframes(error.__traceback__)) if f.filename == str(path)), "?")
+        line = next(
+            (f.lineno for f in reversed(inspect.getinnerframes(error.__traceback__)) if f.filename == str(path)), "?"
+        )
         raise DataError(f"plug-in {path}, line {line}: {type(error).__name__}: {error}") from error

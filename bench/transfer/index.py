@@ -9,6 +9,7 @@ BUILTIN: dict[str, str] = dict.fromkeys(
         "fine-tune",
         "layer-transfer",
         "layer-transfer-tuned",
+        "triangle",
         "linear-probe-fine-tune",
         "gradual-unfreezing",
     ),

@@ -1,0 +1,56 @@
+"""ntbench: the reference harness for negative transfer.
+
+``bench.run`` runs a suite, ``bench.load_results`` gives its table, ``bench.negative_transfer`` the gaps
+with intervals and verdicts. The decorators ``bench.task``, ``bench.change``, ``bench.backbone``,
+``bench.strategy`` and ``bench.measure`` add to what a suite can name. Nothing heavy is imported until it
+is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.api import plan, run
+    from bench.backbones.declare import backbone
+    from bench.errors import BenchError
+    from bench.results import load_correctness, load_results
+    from bench.similarity.base import measure
+    from bench.stats.gap import negative_transfer
+    from bench.stats.select import select_depth
+    from bench.suite.model import Suite
+    from bench.tasks.base import Task, change, task
+    from bench.transfer.strategy import Phase, Strategy, point, strategy
+
+_HOMES = {
+    "BenchError": "bench.errors",
+    "Phase": "bench.transfer.strategy",
+    "Strategy": "bench.transfer.strategy",
+    "Suite": "bench.suite.model",
+    "Task": "bench.tasks.base",
+    "backbone": "bench.backbones.declare",
+    "change": "bench.tasks.base",
+    "load_correctness": "bench.results",
+    "load_results": "bench.results",
+    "measure": "bench.similarity.base",
+    "negative_transfer": "bench.stats.gap",
+    "plan": "bench.api",
+    "point": "bench.transfer.strategy",
+    "run": "bench.api",
+    "select_depth": "bench.stats.select",
+    "strategy": "bench.transfer.strategy",
+    "task": "bench.tasks.base",
+}
+__all__ = sorted(_HOMES)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,104 @@
+"""What Python code calls: run a suite, get its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.suite import Plan, Selection, Suite, load_suite, parse_seeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.launch.driver import Progress
+
+
+def run(
+    suite: str | Path | Mapping[str, Any] | Suite,
+    out: str | Path | None = None,
+    *,
+    jobs: int | None = None,
+    seeds: Iterable[int] | int | str | None = None,
+    where: Iterable[str] = (),
+    device: str = "auto",
+    retry_failed: bool = False,
+    plugins: Iterable[str | Path] = (),
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Run what is missing of a suite and return its table.
+
+    Parameters
+    ----------
+    suite : path, mapping or Suite
+        A TOML file, its content as a dictionary, or a suite built in Python.
+    out : path, optional
+        Run folder; ``results/<name of the suite>`` by default. Running again resumes.
+    jobs : int, optional
+        Worker processes of one thread each; 0 runs in this process; one a core by default. The table
+        does not depend on it.
+    seeds : count, list or range, optional
+        Instead of the suite's.
+    where : iterable of str
+        Conditions such as ``"strategy=fine-tune"`` or ``"pair=noise->digits"``.
+    device : {"auto", "cpu", "cuda"}
+    retry_failed : bool
+        Whether trials that failed before are run again.
+    plugins : iterable of path
+        Plug-in files to load.
+    progress : Progress, optional
+        Told what goes on; nobody by default.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`bench.load_results` gives it.
+
+    Raises
+    ------
+    BenchError
+        For a suite, data or a folder that cannot be used. Failed trials raise nothing: they are rows.
+    """
+    from bench.launch.driver import run_suite
+    from bench.results import load_results
+
+    loaded = load_suite(suite, tuple(str(p) for p in plugins))
+    if seeds is not None:
+        loaded = with_seeds(loaded, seeds)
+    out = Path("results") / loaded.name if out is None else Path(out)
+    conditions = list(where)
+    run_suite(
+        loaded,
+        out,
+        jobs=jobs,
+        device=device,
+        select=lambda plan: Selection.parse(conditions, plan),
+        retry_failed=retry_failed,
+        progress=progress,
+    )
+    return load_results(out)
+
+
+def with_seeds(suite: Suite, seeds: Iterable[int] | int | str) -> Suite:
+    """Return the suite with other seeds.
+
+    Raises
+    ------
+    ValueError
+        For text that is neither a seed nor a range.
+    """
+    if isinstance(seeds, int):
+        chosen = tuple(range(seeds))
+    else:
+        chosen = parse_seeds(seeds) if isinstance(seeds, str) else tuple(int(s) for s in seeds)
+    return suite.model_copy(update={"seeds": chosen})
+
+
+def plan(suite: str | Path | Mapping[str, Any] | Suite, out: str | Path | None = None) -> Plan:
+    """Return a suite's plan with what the run folder `out` knows of its tasks."""
+    from bench.store import read_stored
+    from bench.trial import Card
+
+    loaded = load_suite(suite)
+    cards = read_stored(out).cards if out is not None else {}
+    return Plan(loaded, {key: Card.from_json(values) for key, values in cards.items()})

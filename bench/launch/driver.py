@@ -1,0 +1,340 @@
+"""Run a suite: read the data, train missing source models, measure similarity, run missing trials.
+
+The driver alone writes the ledger. Running the same suite into the same folder again *is* resuming.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench import provenance
+from bench.errors import BenchError, Problem, SuiteError
+from bench.launch.inline import Inline
+from bench.launch.processes import LocalProcesses
+from bench.launch.units import failure, measurement, setup_to_json
+from bench.model_files import is_intact, path_of
+from bench.store import Ledger, Stored, open_ledger, read_stored
+from bench.suite.model import Suite
+from bench.suite.plan import EVERYTHING, Plan, Selection
+from bench.trial import Card, SourceModel, Trial, Unit
+
+
+class Progress(Protocol):
+    """What a run tells whoever watches it."""
+
+    def stage(self, name: str, total: int) -> None:
+        """Begin a stage of `total` units."""
+
+    def advance(self, record: dict[str, Any]) -> None:
+        """A unit has finished."""
+
+    def note(self, text: str) -> None:
+        """Say something worth knowing."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def stage(self, name: str, total: int) -> None:
+        """Begin a stage."""
+
+    def advance(self, record: dict[str, Any]) -> None:
+        """Count a unit."""
+
+    def note(self, text: str) -> None:
+        """Drop the text."""
+
+
+@dataclass
+class Outcome:
+    """What came of a run.
+
+    Attributes
+    ----------
+    done, failed : int
+        Trials of the selection that now have a row, by status.
+    missing : int
+        Trials that have none, after an interruption.
+    """
+
+    done: int = 0
+    failed: int = 0
+    missing: int = 0
+    interrupted: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def choose_device(device: str) -> str:
+    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
+
+    Raises
+    ------
+    BenchError
+        When CUDA is asked for and there is none.
+    """
+    if device == "cpu":
+        return "cpu"
+    if device not in ("auto", "cuda"):
+        raise BenchError(f'--device "{device}" is not one of auto, cpu, cuda')
+    # Importing torch takes seconds, so it is only asked where there is a driver at all.
+    if Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi"):
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+    if device == "cuda":
+        raise BenchError("--device cuda: torch finds no CUDA device on this machine")
+    return "cpu"
+
+
+def default_jobs(device: str) -> int:
+    """Return how many workers to start: one a usable core, or one for a GPU."""
+    import os
+
+    if device == "cuda":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_suite(
+    suite: Suite,
+    out: str | Path,
+    *,
+    jobs: int | None = None,
+    device: str = "auto",
+    select: Callable[[Plan], Selection] = lambda plan: EVERYTHING,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> Outcome:
+    """Run what is missing of a suite into the folder `out`.
+
+    Parameters
+    ----------
+    jobs : int, optional
+        Worker processes; 0 runs in this process; one a core by default.
+    select : callable
+        From the plan to the selection of trials to run.
+
+    Raises
+    ------
+    BenchError
+        For a suite, data or a folder that cannot be used; before anything is trained where it can be
+        known by then. A trial that fails raises nothing: it is a row.
+    """
+    progress = progress or Silent()
+    device = choose_device(device)
+    jobs = default_jobs(device) if jobs is None else jobs
+    if jobs < 0:
+        raise BenchError(f"--jobs {jobs}: must be 0 (in this process) or more")
+    selection = select(Plan(suite))
+    with open_ledger(out) as ledger:
+        stored = read_stored(ledger.folder)
+        if stored.damage.lines:
+            progress.note(str(stored.damage))
+        launcher = LocalProcesses(jobs) if jobs else Inline()
+        with launcher, _work_folder(ledger.folder) as work:
+            plan = _read_data(suite, stored, ledger, work, progress, selection)
+            ledger.append({"kind": "run", "suite": suite.name, **provenance.describe(device, jobs)})
+            sources = ledger.folder / "sources"
+            sources.mkdir(exist_ok=True)
+            launcher.configure(plan, setup_to_json(plan, work, sources, device))
+            with _interruptible(launcher) as interrupted:
+                run = _Run(plan, stored, ledger, sources, launcher, progress, selection, retry_failed, interrupted)
+                run.everything()
+    return _outcome(plan, stored, selection, bool(interrupted))
+
+
+def _outcome(plan: Plan, stored: Stored, selection: Selection, interrupted: bool) -> Outcome:
+    outcome = Outcome(interrupted=interrupted)
+    for trial in plan.trials(selection):
+        if trial.key in stored.done:
+            outcome.done += 1
+        elif trial.key in stored.failed:
+            outcome.failed += 1
+        else:
+            outcome.missing += 1
+    return outcome
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """Make the folder through which workers get their tasks; what a killed run left there goes first."""
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _interruptible(launcher: Any) -> Iterator[list[int]]:
+    """Let the first Ctrl-C finish what is in flight, and the second stop at once."""
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+
+    def handle(number: int, frame: object) -> None:
+        seen.append(number)
+        launcher.stop()
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _read_data(
+    suite: Suite, stored: Stored, ledger: Ledger, work: Path, progress: Progress, selection: Selection
+) -> Plan:
+    """Build every task, hand it to the workers and check what the data rule out."""
+    from bench.tasks.build import build_task, card_of, save_task
+
+    plan = Plan(suite)
+    cards: dict[str, Card] = {}
+    progress.stage("reading data", len(plan.tasks))
+    problems: list[Problem] = []
+    labels = {}
+    for name, spec in plan.tasks.items():
+        try:
+            task = build_task(spec, suite.root())
+        except BenchError as error:
+            problems.append(Problem(f'task "{name}"', str(error)))
+            continue
+        card = cards[spec.digest] = card_of(task)
+        path = work / f"{card.fingerprint}.safetensors"
+        if not path.exists():
+            save_task(task, path)
+        if name in plan.targets:
+            labels[name] = task.y
+        if stored.cards.get(spec.digest) != _as_stored(card):
+            if spec.digest in stored.cards:
+                progress.note(f'the data of "{name}" are not those of the stored rows: their trials will be run again')
+            ledger.append({"kind": "task", "key": spec.digest, "card": card.to_json()})
+        progress.advance({"kind": "task"})
+    plan = Plan(suite, cards)
+    problems += _check_data(plan, labels, selection)
+    if problems:
+        raise SuiteError(f'suite "{suite.name}"', problems)
+    return plan
+
+
+def _as_stored(card: Card) -> dict[str, Any]:
+    import json
+
+    return json.loads(json.dumps(card.to_json()))
+
+
+def _check_data(plan: Plan, labels: dict[str, Any], selection: Selection) -> list[Problem]:
+    """Find sizes, classes and shapes that cannot be, before anything is trained."""
+    from bench.tasks.fit import problem
+    from bench.training.protocol import split_pool
+
+    problems = plan.problems()
+    for target, sources in plan.targets.items():
+        card = plan.card(target)
+        if card is None:
+            continue
+        for source in sources:
+            other = plan.card(source)
+            why = problem(other.shape, plan.input_shape(target)) if other else None
+            if why:
+                problems.append(Problem(f"pair {source} -> {target}", why))
+        if problems:
+            continue
+        for size in plan.sizes(target):
+            for seed in plan.suite.seeds:
+                try:
+                    split_pool(labels[target], card.fingerprint, size, seed, plan.suite.recipe, card.classes)
+                except BenchError as error:
+                    problems.append(Problem(f'target "{target}"', str(error)))
+                    break
+    return problems
+
+
+class _Run:
+    """The stages of one run."""
+
+    def __init__(
+        self, plan: Plan, stored: Stored, ledger: Ledger, sources: Path, launcher: Any, progress: Progress,
+        selection: Selection, retry_failed: bool, interrupted: list[int],
+    ):  # fmt: skip
+        self.plan, self.stored, self.ledger, self.sources = plan, stored, ledger, sources
+        self.launcher, self.progress, self.selection = launcher, progress, selection
+        self.interrupted = interrupted
+        self.retried = set(stored.failed) if retry_failed else set()
+        self.retry_failed = retry_failed
+
+    def everything(self) -> None:
+        """Train, measure and run what is missing, in this order."""
+        self._stage("source models", list(self._missing_models()))
+        self._stage("similarity", list(self._missing_measurements()))
+        for trial in self._missing_trials():
+            if self._status(trial.model) == "failed":
+                error = self.stored.models[trial.model.key].get("error")
+                self._keep(failure(self.plan, trial, f"source model failed: {error}", "", 0.0))
+                self.retried.discard(trial.key)
+        missing = sum(1 for _ in self._missing_trials())
+        self._stage("trials", self._missing_trials(), missing)
+
+    def _missing_trials(self) -> Iterator[Trial]:
+        stored = self.stored
+        for trial in self.plan.trials(self.selection):
+            if trial.key not in stored.done and (trial.key not in stored.failed or trial.key in self.retried):
+                yield trial
+
+    def _status(self, model: SourceModel | None) -> str:
+        """Return "ok", "failed" or "missing" for what a trial starts from."""
+        if model is None or model.source in self.plan.models:
+            return "ok"
+        return self.stored.models.get(model.key, {"status": "missing"})["status"]
+
+    def _missing_models(self) -> Iterator[SourceModel]:
+        seen: set[SourceModel] = set()
+        for trial in self._missing_trials():
+            model = trial.model
+            if model is None or model in seen or model.source in self.plan.models:
+                continue
+            seen.add(model)
+            status = self._status(model)
+            if status == "ok" and not is_intact(path := path_of(self.sources, model), self.stored.models[model.key]):
+                what = "is damaged" if path.exists() else "is gone"
+                self.progress.note(f"source model {path.name} ({model.source}) {what}; it is trained again")
+                status = "missing"
+            if status == "missing" or (status == "failed" and self.retry_failed):
+                yield model
+
+    def _missing_measurements(self) -> Iterator[Unit]:
+        seen: set[str] = set()
+        for trial in self.plan.trials(self.selection) if self.plan.suite.measures else ():
+            if trial.model is None or self._status(trial.model) != "ok":
+                continue
+            unit = measurement(self.plan, trial.model, trial.target)
+            if unit.key not in seen and unit.key not in self.stored.measured:
+                seen.add(unit.key)
+                yield unit
+
+    def _stage(self, name: str, units: Iterable[Unit], total: int | None = None) -> None:
+        total = len(units) if total is None else total
+        if not total or self.interrupted:
+            return
+        self.progress.stage(name, total)
+        for record in self.launcher.run(units):
+            self._keep(record)
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        self.ledger.append(record)
+        self.stored.add(record)
+        self.progress.advance(record)

@@ -1,0 +1,81 @@
+"""Run one unit of work and turn whatever happens into a record."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.records import describe_error, failed_source, failed_trial
+from bench.registry import MEASURES, load_plugin
+from bench.suite.model import Suite
+from bench.suite.plan import Plan
+from bench.trial import Card, Measurement, SourceModel, Trial, Unit, combine
+
+if TYPE_CHECKING:
+    from bench.runner import Runner
+
+
+def setup_to_json(plan: Plan, task_folder: Path, source_folder: Path, device: str) -> dict[str, Any]:
+    """Return all that a worker needs besides its units, as JSON-able values."""
+    return {
+        "suite": plan.suite.model_dump(mode="json"),
+        "cards": {key: card.to_json() for key, card in plan.cards.items()},
+        "task_folder": str(task_folder),
+        "source_folder": str(source_folder),
+        "device": device,
+    }
+
+
+def make_runner(setup: dict[str, Any]) -> Runner:
+    """Build this process's runner from what :func:`setup_to_json` gave."""
+    import torch
+
+    from bench.runner import Runner
+
+    suite = Suite.model_validate(setup["suite"])
+    for plugin in suite.plugins:
+        load_plugin(suite.resolve(plugin))
+    plan = Plan(suite, {key: Card.from_json(values) for key, values in setup["cards"].items()})
+    return Runner(plan, Path(setup["task_folder"]), Path(setup["source_folder"]), torch.device(setup["device"]))
+
+
+def measurement(plan: Plan, model: SourceModel, target: str) -> Measurement:
+    """Return the measurement of a source model against a target, with its key."""
+    versions = [f"{name}@{MEASURES.get(name).version}" for name in plan.suite.measures]
+    card = plan.card(target)
+    return Measurement(combine(["similarity", model.key, card.fingerprint, *versions]), model, target)
+
+
+def run_unit(runner: Runner, unit: Unit) -> dict[str, Any]:
+    """Run a unit; an exception becomes the record of a failure, never more."""
+    began = time.perf_counter()
+    try:
+        record = _run(runner, unit)
+        json.dumps(record, allow_nan=False)  # what cannot be stored is a failure of the unit, here and now
+        return record
+    except Exception as error:
+        line, trace = describe_error(error)
+        return failure(runner.plan, unit, line, trace, time.perf_counter() - began)
+
+
+def _run(runner: Runner, unit: Unit) -> dict[str, Any]:
+    if isinstance(unit, SourceModel):
+        return runner.train_source(unit)
+    if isinstance(unit, Measurement):
+        return runner.measure(unit.key, unit.model, unit.target)
+    return runner.run_trial(unit)
+
+
+def failure(plan: Plan, unit: Unit, error: str, trace: str, seconds: float) -> dict[str, Any]:
+    """Return the record of a unit that failed."""
+    if isinstance(unit, SourceModel):
+        return failed_source(plan, unit, error, trace, seconds)
+    if isinstance(unit, Trial):
+        return failed_trial(plan, unit, error, trace, seconds)
+    return {
+        "kind": "similarity", "key": unit.key, "source": unit.model.source, "target": unit.target,
+        "backbone": plan.backbones[unit.model.backbone].label, "weighting": unit.model.weighting,
+        "source_seed": unit.model.seed, "values": {}, "error": error, "traceback": trace,
+    }  # fmt: skip

@@ -1,0 +1,29 @@
+"""Where source models are kept, and whether a kept one is still what was written (no torch here)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.trial import SourceModel
+
+
+def path_of(folder: Path, model: SourceModel) -> Path:
+    """Return where a source model is kept: under its content key."""
+    return folder / f"{model.key}.safetensors"
+
+
+def file_digest(path: Path) -> str:
+    """Return the digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:20]
+
+
+def is_intact(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whether the file is there and holds what its ledger record says was written."""
+    try:
+        return file_digest(path) == record.get("file")
+    except OSError:
+        return False

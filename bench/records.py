@@ -1,0 +1,51 @@
+"""What the ledger keeps of a unit of work: rows of trials, and failures."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Any
+
+from bench.errors import BenchError
+from bench.suite.plan import Plan
+from bench.trial import SCHEMA_VERSION, SourceModel, Trial
+
+
+def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
+    """Return the columns of a trial's row that are known before it runs."""
+    strategy, model = plan.strategy(trial), trial.model
+    return {
+        "suite": plan.suite.name,
+        "source": model.source if model else None,
+        "target": trial.target,
+        "backbone": plan.backbones[trial.backbone].label,
+        "strategy": strategy.name,
+        "transfer_depth": strategy.transfer,
+        "frozen_depth": strategy.frozen,
+        "weighting": model.weighting if model else None,
+        "target_size": trial.target_size,
+        "seed": trial.seed,
+        "source_seed": model.seed if model else None,
+        "key": trial.key,
+    }
+
+
+def failed_trial(plan: Plan, trial: Trial, error: str, trace: str, seconds: float) -> dict[str, Any]:
+    """Return the record of a trial that failed."""
+    row = row_of(plan, trial) | {"status": "failed", "error": error, "seconds": seconds}
+    return {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": {"traceback": trace}}
+
+
+def failed_source(plan: Plan, model: SourceModel, error: str, trace: str, seconds: float) -> dict[str, Any]:
+    """Return the record of a source model that could not be trained."""
+    return {
+        "kind": "source", "key": model.key, "source": model.source, "backbone": plan.backbones[model.backbone].label,
+        "weighting": model.weighting, "source_seed": model.seed, "status": "failed", "error": error,
+        "traceback": trace, "seconds": seconds,
+    }  # fmt: skip
+
+
+def describe_error(error: BaseException) -> tuple[str, str]:
+    """Return an exception as one line for a row, and as a traceback for its detail."""
+    text = str(error).strip() or "no message"
+    line = text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
+    return " ".join(line.split())[:500], "".join(traceback.format_exception(error))

@@ -1,0 +1,207 @@
+"""The columns of the two tables: one row a trial, one row a comparison.
+
+Every table that leaves the harness has these columns, in this order and with these types, whatever
+wrote it; columns that are not listed here (a user's own measure of similarity, say) follow after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OK = "ok"
+FAILED = "failed"
+SCRATCH = "scratch"
+VERDICTS = ("negative", "positive", "equivalent", "inconclusive")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+    dtype : {"string", "Int64", "float64"}
+        The pandas type. The first two are nullable (``pandas.NA``), floats use NaN.
+    meaning : str
+        What it says, with its unit.
+    near : {"low", "high"} or None
+        For a measure of similarity: which end means that source and target are alike.
+    """
+
+    name: str
+    dtype: str
+    meaning: str
+    near: str | None = None
+
+
+MEASURES: tuple[Column, ...] = (
+    Column("proxy_a_distance", "float64", "Proxy A-distance of source and target features, 0 (alike) to 2", near="low"),
+    Column("frechet_distance", "float64", "Frechet distance of source and target features, from 0 (alike)", near="low"),
+    Column("leep", "float64", "LEEP score of the source model on the target, nats, at most 0 (best)", near="high"),
+)
+
+TRIAL: tuple[Column, ...] = (
+    Column("suite", "string", "Suite that the trial belongs to"),
+    Column("source", "string", "Source task; missing for training from scratch"),
+    Column("target", "string", "Target task"),
+    Column("backbone", "string", "Network"),
+    Column("strategy", "string", "How the target model starts and is trained"),
+    Column("transfer_depth", "Int64", "Blocks copied from the source model, counted from the input (n)"),
+    Column("frozen_depth", "Int64", "Copied blocks that stay fixed at the end of training (f)"),
+    Column("weighting", "string", "How source examples were weighted"),
+    Column("target_size", "Int64", "Labelled target examples in all, validation included; 0 where none is used"),
+    Column("seed", "Int64", "Seed of subsample, head and batches; scratch and transfer are paired by it"),
+    Column("source_seed", "Int64", "Seed of the source model; missing for scratch"),
+    Column("status", "string", '"ok" or "failed"'),
+    Column("test_accuracy", "float64", "Accuracy on the target's test set, fraction"),
+    Column("test_loss", "float64", "Mean cross-entropy on the test set, nats"),
+    Column("val_accuracy", "float64", "Accuracy on the validation data, fraction; what choices are made by"),
+    Column("val_loss", "float64", "Mean cross-entropy on the validation data, nats"),
+    Column("learning_rate", "float64", "Learning rate chosen on validation data"),
+    Column("steps", "Int64", "Optimiser steps taken in the chosen run"),
+    Column("best_step", "Int64", "Step whose weights were kept, chosen on validation data"),
+    Column("seconds", "float64", "Wall-clock time of the trial, s"),
+    Column("trainable_parameters", "Int64", "Parameters that training could change"),
+    Column("source_accuracy", "float64", "Source model's accuracy on its own test set, fraction"),
+    Column("validation", "string", "Where validation data came from"),
+    Column("n_test", "Int64", "Test examples"),
+    Column("error", "string", "What went wrong in a failed trial"),
+    Column("traceback", "string", "Where a failed trial's traceback is kept"),
+    Column("key", "string", "Digest of everything that decides the trial's result"),
+    *MEASURES,
+)
+
+COMPARISON: tuple[Column, ...] = (
+    Column("source", "string", "Source task"),
+    Column("target", "string", "Target task"),
+    Column("backbone", "string", "Network"),
+    Column("strategy", "string", "How the target model starts and is trained"),
+    Column("transfer_depth", "Int64", "Blocks copied (n); missing where it was chosen per seed"),
+    Column("frozen_depth", "Int64", "Copied blocks that stay fixed (f); missing where it was chosen per seed"),
+    Column("weighting", "string", "How source examples were weighted"),
+    Column("target_size", "Int64", "Labelled target examples of the scratch arm"),
+    Column("n_seeds", "Int64", "Seeds for which both arms have a result"),
+    Column("scratch_accuracy", "float64", "Mean test accuracy of training from scratch, fraction"),
+    Column("transfer_accuracy", "float64", "Mean test accuracy of the transfer, fraction"),
+    Column("ntg", "float64", "Negative transfer gap, scratch minus transfer, fraction; above 0 is harm"),
+    Column("ntg_low", "float64", "Lower end of the gap's confidence interval (paired t), not corrected"),
+    Column("ntg_high", "float64", "Upper end of the gap's confidence interval (paired t), not corrected"),
+    Column("p_value", "float64", "Two-sided p value of no gap, not corrected"),
+    Column("p_holm", "float64", "The same, corrected over the family by the method in `correction`"),
+    Column("verdict", "string", "negative, positive, equivalent or inconclusive"),
+    Column("ntg_tuned", "float64", "Mean gap to the scratch arm that is best on validation data, per seed"),
+    Column("p_equivalence", "float64", "p value of the equivalence test (TOST) at the margin, not corrected"),
+    Column("p_equivalence_holm", "float64", "The same, corrected like p_holm"),
+    Column("correction", "string", "Method of correction: holm or fdr_bh"),
+    Column("n_failed", "Int64", "Seeds lost because the transfer or its scratch trial failed"),
+    Column("suite", "string", "Suite that the trials belong to"),
+    Column("validation", "string", "Where validation data came from"),
+    Column("source_accuracy", "float64", "Mean accuracy of the source models on their own test set, fraction"),
+    *MEASURES,
+)
+
+# Written beside a row whose depth was chosen on validation data; they describe, and measure nothing.
+CHOSEN = ("chosen_transfer_depth", "chosen_frozen_depth")
+
+
+def empty(columns: Sequence[Column] = TRIAL) -> pd.DataFrame:
+    """Return a table of no rows with the right columns and types."""
+    return conform([], columns)
+
+
+def conform(records: Iterable[Mapping[str, Any]] | pd.DataFrame, columns: Sequence[Column] = TRIAL) -> pd.DataFrame:
+    """Give records the columns and types of the schema.
+
+    Columns that the records lack become missing values; columns that the schema lacks are kept, after
+    the others. An empty string for `source` counts as missing.
+
+    Parameters
+    ----------
+    records : iterable of mappings, or DataFrame
+    columns : sequence of Column
+        :data:`TRIAL` or :data:`COMPARISON`.
+
+    Returns
+    -------
+    DataFrame
+        A new one, with a fresh index and the attributes (``attrs``) of `records`.
+
+    Raises
+    ------
+    DataError
+        For a value that does not fit its column, with the value and its row.
+    """
+    import pandas as pd
+
+    given = records if isinstance(records, pd.DataFrame) else pd.DataFrame(list(records))
+    given = given.reset_index(drop=True)
+    series = {column.name: _cast(given, column) for column in columns}
+    for name in given.columns:
+        if name not in series:
+            series[name] = _settle(given[name])
+    frame = pd.DataFrame(series, index=given.index)
+    frame.attrs = dict(given.attrs)
+    return frame
+
+
+def _cast(given: pd.DataFrame, column: Column) -> pd.Series:
+    import pandas as pd
+
+    if column.name not in given.columns:
+        return pd.Series(None, index=given.index, dtype=column.dtype)
+    values = given[column.name]
+    try:
+        values = values.astype(column.dtype)
+    except (TypeError, ValueError) as error:
+        raise _misfit(values, column) from error
+    return values.mask(values == "") if column.name == "source" else values
+
+
+def _misfit(values: pd.Series, column: Column) -> DataError:
+    """Build the error for the first value that does not fit."""
+    import pandas as pd
+
+    kind = {"Int64": "a whole number", "float64": "a number", "string": "text"}[column.dtype]
+    for row, value in values.items():
+        try:
+            pd.Series([value]).astype(column.dtype)
+        except (TypeError, ValueError):
+            return DataError(f'column "{column.name}", row {row}: {value!r} is not {kind}')
+    return DataError(f'column "{column.name}" does not hold {kind} in every row')
+
+
+def _settle(values: pd.Series) -> pd.Series:
+    """Give a column outside the schema a plain type: float where it can be, else as it is."""
+    if values.dtype == object and values.map(lambda v: v is None or isinstance(v, int | float)).all():
+        return values.astype("float64")
+    return values
+
+
+def similarity_columns(frame: pd.DataFrame) -> list[str]:
+    """Name the columns of `frame` that measure similarity: the built-in ones, then a user's own.
+
+    A user's own is any column of numbers that neither table's schema lists.
+    """
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    built_in = [column.name for column in MEASURES]
+    known = {column.name for column in (*TRIAL, *COMPARISON)} | set(CHOSEN)
+    own = [
+        name
+        for name in frame.columns
+        if name not in known and is_numeric_dtype(frame[name]) and not is_bool_dtype(frame[name])
+    ]
+    return [name for name in built_in if name in frame.columns] + own
+
+
+def near_is_low(measure: str) -> bool:
+    """Whether low values of `measure` mean that source and target are alike (true for an unknown one)."""
+    return next((column.near for column in MEASURES if column.name == measure), "low") == "low"

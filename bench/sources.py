@@ -1,0 +1,141 @@
+"""Source models: trained once for (source, backbone, weighting, seed), kept by content key, handed out."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.backbones.base import Backbone, build
+from bench.errors import BenchError, DataError
+from bench.model_files import file_digest, path_of
+from bench.seeding import derive
+from bench.suite.plan import Plan
+from bench.tasks.base import Task
+from bench.training.data import prepare
+from bench.training.fit import fit, score
+from bench.training.loop import Start, logits
+from bench.training.protocol import split_pool
+from bench.transfer.strategy import Phase
+from bench.trial import SourceModel
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedSource:
+    """A source model in memory.
+
+    Attributes
+    ----------
+    network : Backbone
+        With its head, in evaluation mode; copied from, never trained on.
+    classes : tuple of str
+        What the head's outputs stand for; empty where that is not known.
+    accuracy : float or None
+        On the source's own test set.
+    """
+
+    network: Backbone
+    classes: tuple[str, ...]
+    accuracy: float | None
+
+
+def train_source(plan: Plan, model: SourceModel, task: Task, device: torch.device) -> tuple[Backbone, dict[str, Any]]:
+    """Train one source model by the suite's source recipe.
+
+    Parameters
+    ----------
+    task : Task
+        The source, already at the model's input shape.
+
+    Returns
+    -------
+    network, record
+        The trained network, and what the ledger keeps of it.
+
+    Raises
+    ------
+    TrialError
+        When every learning rate of the source recipe diverges.
+    """
+    began = time.perf_counter()
+    spec, recipe = plan.backbones[model.backbone], plan.suite.source_recipe
+    identity = (spec.identity(), list(model.shape), task.fingerprint, model.seed)
+    network = build(
+        spec.name, model.shape, len(task.classes), derive("source body", *identity), derive("source head", *identity),
+        **spec.arguments,
+    ).to(device)  # fmt: skip
+    data = prepare(network, task, device)
+    split = split_pool(task.y, task.fingerprint, len(task.y), model.seed, recipe, task.classes)
+    fitted = fit(network, (Phase(0),), data, split, recipe, Start(), len(task.y), model.seed)
+    network.eval()
+    accuracy, loss = score(logits(network, data.x_test), data.y_test)
+    record = {
+        "kind": "source", "key": model.key, "source": model.source, "backbone": spec.label, "weighting": model.weighting,
+        "source_seed": model.seed, "status": "ok", "source_accuracy": accuracy, "source_loss": loss,
+        "val_accuracy": fitted.val_accuracy, "learning_rate": fitted.learning_rate, "steps": fitted.steps,
+        "best_step": fitted.best_step, "classes": list(task.classes), "curve": fitted.curve,
+        "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+    return network, record
+
+
+def save_source(network: Backbone, record: dict[str, Any], path: Path) -> None:
+    """Keep a source model as safetensors, whole or not at all; note the file's digest in its record."""
+    from safetensors.torch import save_file
+
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    temporary = path.with_suffix(".part")
+    described = {"key": record["key"], "classes": record["classes"], "source_accuracy": record["source_accuracy"]}
+    save_file(state, temporary, metadata={"ntbench": json.dumps(described)})
+    temporary.replace(path)
+    record["file"] = file_digest(path)
+
+
+def load_source(plan: Plan, model: SourceModel, folder: Path, device: torch.device) -> LoadedSource:
+    """Load a source model that was kept, or that the user hands in.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or damaged, or does not fit the backbone.
+    """
+    if model.source in plan.models:
+        return _load_handed_in(plan, model, device)
+    from safetensors import SafetensorError, safe_open
+
+    path, spec = path_of(folder, model), plan.backbones[model.backbone]
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads(file.metadata()["ntbench"])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"source model {path} is missing or damaged: {error}") from error
+    network = build(spec.name, model.shape, len(described["classes"]), 0, 0, **spec.arguments)
+    network.load_state_dict(state)
+    network = network.to(device).eval().requires_grad_(False)
+    return LoadedSource(network, tuple(described["classes"]), described["source_accuracy"])
+
+
+def _load_handed_in(plan: Plan, model: SourceModel, device: torch.device) -> LoadedSource:
+    """Load a user's state dict or torchvision's published weights into the suite's backbone."""
+    from bench.backbones.weights import load_into, load_state_dict_file
+
+    given, spec = plan.models[model.source], plan.backbones[model.backbone]
+    if given.weights:
+        network = build(
+            spec.name, model.shape, 1, 0, 0, **spec.arguments, weights=given.weights, download=given.download
+        )
+        published = getattr(network, "published_head", None)
+        network.head = published if published is not None else nn.Identity()
+        return LoadedSource(network.to(device).eval().requires_grad_(False), given.classes, None)
+    network = build(spec.name, model.shape, max(1, len(given.classes)), 0, 0, **spec.arguments)
+    try:
+        load_into(network, load_state_dict_file(given.state_dict), blocks_only=not given.classes)
+    except BenchError as error:
+        raise DataError(f"model {given.name}: {error}") from error
+    return LoadedSource(network.to(device).eval().requires_grad_(False), given.classes, None)

@@ -1,0 +1,245 @@
+"""The ledger of a run: an append-only file of JSON Lines, one record a line, synced as it is written.
+
+A line is ``{"crc":"xxxxxxxx",...}``: the checksum covers every byte after it, so that a torn or damaged
+line is noticed, reported and ignored. Ledgers of several machines merge by concatenation: of records
+with one key the last good one counts. Nothing is ever rewritten in place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import StoreError
+
+LEDGER = "ledger.jsonl"
+_PREFIX = b'{"crc":"'
+_BODY = len(_PREFIX) + 8 + 2  # after the checksum: '",'
+
+
+def encode(record: dict[str, Any]) -> bytes:
+    """Write a record as one line with its checksum.
+
+    Raises
+    ------
+    ValueError
+        For a record with NaN or an infinity, which JSON has no form for.
+    """
+    body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()[1:]
+    return b'%s%08x",%s\n' % (_PREFIX, zlib.crc32(body), body)
+
+
+def decode(line: bytes) -> dict[str, Any] | None:
+    """Read one line; None if it is torn or damaged."""
+    line = line.rstrip(b"\n")
+    if not line.startswith(_PREFIX) or len(line) <= _BODY:
+        return None
+    body = line[_BODY:]
+    if line[len(_PREFIX) : _BODY] != b'%08x",' % zlib.crc32(body):
+        return None
+    try:
+        record = json.loads(b"{" + body)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("kind"), str) else None
+
+
+@dataclass
+class Damage:
+    """Lines of a ledger that were ignored.
+
+    Attributes
+    ----------
+    lines : list of int
+        Their numbers, from 1.
+    torn : bool
+        Whether one of them is the last line, which an interrupted write leaves.
+    """
+
+    lines: list[int] = field(default_factory=list)
+    torn: bool = False
+
+    def __str__(self) -> str:
+        if not self.lines:
+            return ""
+        shown = ", ".join(map(str, self.lines[:8])) + (", ..." if len(self.lines) > 8 else "")
+        what = "1 line" if len(self.lines) == 1 else f"{len(self.lines)} lines"
+        why = "cut short by an interruption" if self.torn and len(self.lines) == 1 else "damaged"
+        return f"{what} of the ledger ({shown}) {why}; ignored, so what stood there will be run again"
+
+
+def ledgers(folder: Path) -> list[Path]:
+    """Return a run folder's ledgers: its own, and any that were copied beside it (``*.ledger.jsonl``)."""
+    return [p for p in [folder / LEDGER, *sorted(folder.glob("*.ledger.jsonl"))] if p.is_file()]
+
+
+def read_records(folder: Path, damage: Damage | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the good records of a run folder in order; note the others in `damage`.
+
+    Raises
+    ------
+    StoreError
+        When the folder or a ledger cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise StoreError(f"no run folder at {folder}")
+    for path in ledgers(folder):
+        try:
+            with path.open("rb") as file:
+                for number, line in enumerate(file, 1):
+                    record = decode(line)
+                    if record is not None:
+                        yield record
+                    elif damage is not None and line.strip():
+                        damage.lines.append(number)
+                        damage.torn = not line.endswith(b"\n")
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+class Ledger:
+    """A run folder that this process alone writes to.
+
+    Use :func:`open_ledger`. Every :meth:`append` is on the disk when it returns.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.path = folder / LEDGER
+        try:
+            # Unbuffered: what a failed write leaves behind must not be written later by surprise.
+            self._file = self.path.open("ab", buffering=0)
+            if self._file.tell() and not _ends_with_newline(self.path):
+                # A torn last line would swallow the next record: end it, so that only it is lost.
+                self._file.write(b"\n")
+        except OSError as error:
+            raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write one record and sync it to the disk.
+
+        Raises
+        ------
+        StoreError
+            When the disk is full or the file cannot be written; what was stored before stays intact.
+        """
+        line = memoryview(encode(record))
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._undo(start)
+            raise StoreError(
+                f"cannot write {self.path}: {error.strerror}; everything finished before is stored, "
+                "and the same command goes on from there"
+            ) from error
+
+    def _undo(self, start: int) -> None:
+        """Cut a half-written record off, if the file lets us; if not, its checksum gives it away."""
+        try:
+            os.ftruncate(self._file.fileno(), start)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+@contextmanager
+def open_ledger(folder: str | Path) -> Iterator[Ledger]:
+    """Make the run folder if need be, hold it against other runs, and open its ledger.
+
+    Raises
+    ------
+    StoreError
+        When the folder cannot be made or written, or another run holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise StoreError(f"another run is writing to {folder}; wait for it, or give this one another --out") from None
+    except FileExistsError:
+        raise StoreError(f"{folder} is a file, not a folder; give another --out") from None
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
+    try:
+        ledger = Ledger(folder)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+    finally:
+        lock.release()
+
+
+@dataclass
+class Stored:
+    """What a run folder holds, indexed for planning and resuming.
+
+    Attributes
+    ----------
+    done, failed : dict of key -> seconds
+        Finished and failed trials.
+    models : dict of key -> record
+        Source models that were trained.
+    measured : set of str
+        Similarity records.
+    cards : dict of digest -> card as JSON
+    runs : list of records
+        Provenance, one a time the suite was run.
+    """
+
+    done: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, float] = field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    measured: set[str] = field(default_factory=set)
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    damage: Damage = field(default_factory=Damage)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take one record in."""
+        kind, key = record["kind"], record.get("key", "")
+        if kind == "trial":
+            row = record["row"]
+            ok = row["status"] == "ok"
+            (self.done if ok else self.failed)[key] = row["seconds"]
+            (self.failed if ok else self.done).pop(key, None)
+        elif kind == "source":
+            self.models[key] = record
+        elif kind == "similarity":
+            self.measured.add(key)
+        elif kind == "task":
+            self.cards[key] = record["card"]
+        elif kind == "run":
+            self.runs.append(record)
+
+
+def read_stored(folder: str | Path) -> Stored:
+    """Index a run folder; empty where there is no folder yet."""
+    stored = Stored()
+    if Path(folder).is_dir():
+        for record in read_records(Path(folder), stored.damage):
+            stored.add(record)
+    return stored

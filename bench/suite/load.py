@@ -1,0 +1,170 @@
+"""Read a suite from TOML or Python and find everything that is wrong with it in one pass."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import BenchError, DataError, Problem, SuiteError, nearest
+from bench.registry import MEASURES, WEIGHTINGS, load_plugin
+from bench.suite.model import Pairs, Recipe, Statistics, Suite
+from bench.suite.specs import TaskReader, read_backbone, read_model, read_strategies
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "": Suite, "recipe": Recipe, "source_recipe": Recipe, "statistics": Statistics, "pairs": Pairs,
+}  # fmt: skip
+MAX_SUITE_BYTES = 4_000_000
+
+
+def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[str, ...] = ()) -> Suite:
+    """Read and check a suite.
+
+    Parameters
+    ----------
+    source : path, mapping or Suite
+        A TOML file, its content as a dictionary, or a suite built in Python.
+    plugins : tuple of str
+        Plug-in files to load besides those that the suite names.
+
+    Returns
+    -------
+    Suite
+
+    Raises
+    ------
+    SuiteError
+        With every problem found, each with its place.
+    DataError
+        When the file is missing, is not TOML, or a plug-in cannot be loaded.
+    """
+    suite, where, text = _parse(source)
+    for plugin in plugins:
+        load_plugin(plugin)
+    for plugin in suite.plugins:
+        load_plugin(suite.resolve(plugin))
+    if plugins:
+        everyone = (*suite.plugins, *(str(Path(p).expanduser().resolve()) for p in plugins))
+        suite = suite.model_copy(update={"plugins": tuple(dict.fromkeys(everyone))})
+    problems = check(suite)
+    if problems:
+        raise SuiteError(where, [_with_line(problem, text) for problem in problems])
+    return suite
+
+
+def _parse(source: str | Path | Mapping[str, Any] | Suite) -> tuple[Suite, str, str]:
+    if isinstance(source, Suite):
+        return source, f'suite "{source.name}"', ""
+    if isinstance(source, Mapping):
+        return _validate(dict(source), "the suite", ""), "the suite", ""
+    path = Path(source)
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+        raise DataError(f"no suite at {path}{nearest(path.name, there)}")
+    if path.stat().st_size > MAX_SUITE_BYTES:
+        raise DataError(f"{path} is larger than {MAX_SUITE_BYTES // 10**6} MB: not a suite")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path} is not valid TOML: {error}") from error
+    values = {"name": path.stem, "folder": str(path.resolve().parent), **values}
+    return _validate(values, str(path), text), str(path), text
+
+
+def _validate(values: dict[str, Any], where: str, text: str) -> Suite:
+    try:
+        return Suite.model_validate(values)
+    except ValidationError as error:
+        problems = [_translate(item) for item in error.errors(include_url=False)]
+        raise SuiteError(where, [_with_line(problem, text) for problem in problems]) from None
+
+
+def _translate(item: Mapping[str, Any]) -> Problem:
+    """Turn one of pydantic's errors into a problem that names the place, the value and what is allowed."""
+    place, table = "", ""
+    for part in item["loc"]:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif part in ("str", "int", "dict[str,any]") or part.startswith(("function-", "constrained-", "dict[")):
+            continue
+        else:
+            table = place.partition("[")[0]
+            place += f".{part}" if place else part
+    value, kind, message = item.get("input"), item["type"], item["msg"].removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        key = str(item["loc"][-1])
+        known = (_TABLES.get(table) or Suite).model_fields
+        hint = nearest(key, known) or f"; allowed: {', '.join(k for k in known if k != 'folder')}"
+        return Problem(place, f'unknown key "{key}"{hint}')
+    if kind == "missing":
+        return Problem(place, "is missing")
+    if kind == "value_error":
+        return Problem(place, message)
+    return Problem(place, f"{message[0].lower()}{message[1:]}, got {value!r}")
+
+
+def _with_line(problem: Problem, text: str) -> Problem:
+    """Add the line of the file where the problem stands, if one line alone can be meant."""
+    quoted = re.findall(r'"([^"]+)"', problem.message)[:1]
+    last = re.sub(r"\[\d+\]", "", problem.place).rpartition(".")[2]
+    for needle in [f'"{q}"' for q in quoted] + quoted + [last]:
+        lines = [number for number, line in enumerate(text.splitlines(), 1) if needle and needle in line.split("#")[0]]
+        if len(lines) == 1:
+            return Problem(f"{problem.place} (line {lines[0]})", problem.message)
+    return problem
+
+
+def check(suite: Suite) -> list[Problem]:
+    """Find every problem of a well-formed suite that shows without reading any data."""
+    problems: list[Problem] = []
+    _check_backbones(suite, problems)
+    _check_pairs(suite, problems)
+    for kind, registry, names in (
+        ("weighting", WEIGHTINGS, suite.weighting),
+        ("measures", MEASURES, suite.measures),
+    ):
+        for index, name in enumerate(names):
+            try:
+                registry.get(name)
+            except BenchError as error:
+                problems.append(Problem(f"{kind}[{index}]", str(error)))
+    for field in ("target_sizes", "backbones", "weighting", "measures"):
+        values = [str(v) for v in getattr(suite, field)]
+        for value in sorted({v for v in values if values.count(v) > 1}):
+            problems.append(Problem(field, f"{value} stands there twice"))
+    if not suite.seeds:
+        problems.append(Problem("seeds", "at least one seed is needed"))
+    return list(dict.fromkeys(problems))
+
+
+def _check_backbones(suite: Suite, problems: list[Problem]) -> None:
+    labels: dict[str, int] = {}
+    for index, value in enumerate(suite.backbones):
+        spec = read_backbone(value, f"backbones[{index}]", problems)
+        if spec is None:
+            continue
+        if spec.label in labels:
+            message = f'two backbones are called "{spec.label}"; give one a name = "..."'
+            problems.append(Problem(f"backbones[{index}]", message))
+        labels[spec.label] = index
+        read_strategies(suite.strategies, spec.depth, problems)
+
+
+def _check_pairs(suite: Suite, problems: list[Problem]) -> None:
+    reader = TaskReader(suite, problems)
+    for name in suite.models:
+        read_model(suite, name, problems)
+        if name in suite.tasks:
+            problems.append(Problem(f"models.{name}", f'"{name}" is also a task; rename one'))
+    for index, pairs in enumerate(suite.pairs):
+        reader.read(pairs.target, f"pairs[{index}].target")
+        for number, source in enumerate(pairs.all_sources):
+            if source not in suite.models:
+                reader.read(source, f"pairs[{index}].sources[{number}]" if pairs.sources else f"pairs[{index}].source")
+    for name in suite.tasks:
+        reader.read(name, f"tasks.{name}")

@@ -1,0 +1,230 @@
+"""A suite as an object: what a TOML file says, and what Python code may build instead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, strict=True)]
+
+_PER_CLASS = re.compile(r"^\s*(\d+)\s*(?:/|per)\s*class\s*$")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Recipe(_Part):
+    """How a model is trained; the same for every strategy, scratch included.
+
+    Attributes
+    ----------
+    steps : int
+        Optimiser steps of one training.
+    batch_size : int
+        Examples a step (all of them where there are fewer).
+    learning_rates : tuple of float
+        The grid: each is tried, one is chosen on validation data.
+    copied_lr : float
+        Learning rate of blocks copied from the source, relative to new blocks and heads.
+    checkpoints : int
+        How many times in a training, evenly spaced, validation is looked at; the best is kept.
+    validation : {"cut", "extra"}
+        Where validation data come from: `validation_share` of the labelled target examples, or
+        `validation_size` further examples of the pool, which are then stated to be used.
+    refit : bool
+        Whether the chosen rate and number of steps are run once more on all labelled examples,
+        validation included, for the model that is tested.
+    """
+
+    steps: Count = 100
+    batch_size: Count = 32
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.01, 0.03, 0.1)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    copied_lr: Positive = 0.1
+    checkpoints: Count = 5
+    validation: Literal["cut", "extra"] = "cut"
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    validation_size: Count | None = None
+    refit: bool = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if (self.validation == "extra") != (self.validation_size is not None):
+            raise ValueError('validation_size belongs to validation = "extra", and only to it')
+        if self.checkpoints > self.steps:
+            raise ValueError(f"checkpoints = {self.checkpoints} is more than steps = {self.steps}")
+        return self
+
+    @property
+    def validation_label(self) -> str:
+        """What the row says of where validation data came from."""
+        return f"cut {self.validation_share:g}" if self.validation == "cut" else f"extra {self.validation_size}"
+
+
+SOURCE_RECIPE = {"steps": 400, "batch_size": 64, "learning_rates": (0.05,), "checkpoints": 1}
+
+
+class Pairs(_Part):
+    """One target and the sources that are transferred to it."""
+
+    target: str
+    sources: tuple[str, ...] = ()
+    source: str | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Pairs:
+        if (self.source is None) == (not self.sources):
+            raise ValueError('give either source = "..." or sources = ["...", ...]')
+        return self
+
+    @property
+    def all_sources(self) -> tuple[str, ...]:
+        """The sources in order, each once."""
+        return tuple(dict.fromkeys(self.sources or (self.source,)))
+
+
+class Statistics(_Part):
+    """How comparisons are judged: see :func:`bench.negative_transfer`."""
+
+    margin: Positive = 0.01
+    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    test: Literal["t", "sign-flip"] = "t"
+    correction: Literal["holm", "fdr_bh"] = "holm"
+
+
+def _spread_seeds(value: Any) -> Any:
+    """Accept a count (10), a list ([0, 3]) or a range ("0-9")."""
+    if isinstance(value, bool):
+        raise ValueError('seeds must be a count, a list of integers or a range such as "0-9"')
+    if isinstance(value, int):
+        if value < 1:
+            raise ValueError(f"seeds = {value}: at least one is needed")
+        return tuple(range(value))
+    if isinstance(value, str):
+        return parse_seeds(value)
+    return value
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Read seeds from text: "0-9", "3", "0,2,5-7".
+
+    Raises
+    ------
+    ValueError
+        Naming the part that is not a seed or range.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if not match:
+            raise ValueError(f'"{part.strip()}" is neither a seed nor a range such as 0-9')
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first or last - first > 10**6:
+            raise ValueError(f'"{part.strip()}" is not an increasing range of at most a million seeds')
+        seeds.extend(range(first, last + 1))
+    return tuple(dict.fromkeys(seeds))
+
+
+def size_in_all(size: int | str, card_counts: tuple[int, ...]) -> int:
+    """Return a target size as a number of examples in all, given the train pool's class counts."""
+    if size == "all":
+        return sum(card_counts)
+    if isinstance(size, str):
+        return int(_PER_CLASS.match(size)[1]) * len(card_counts)
+    return size
+
+
+def _valid_size(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError('a size is a number of examples in all, "5 per class" or "all"')
+    if isinstance(value, int) and value < 1:
+        raise ValueError(f"{value}: a size must be at least 1")
+    if isinstance(value, str) and value != "all" and not (_PER_CLASS.match(value) and int(_PER_CLASS.match(value)[1])):
+        raise ValueError(f'"{value}" is not a size; say 20 (examples in all), "5 per class" or "all"')
+    return value
+
+
+Size = Annotated[int | str, BeforeValidator(_valid_size)]
+
+
+class Suite(_Part):
+    """Tasks, pairs, strategies, sizes and seeds; it expands to trials.
+
+    Attributes
+    ----------
+    name : str
+        What rows call it (the file's stem by default).
+    backbones : tuple of str or table
+        ``"cnn"`` or ``{ backbone = "cnn", channels = [8, 16], name = "small" }``.
+    strategies : tuple of str or table
+        Names (every depth), ``{ strategy = "fine-tune", depths = [0, 2] }`` or a point or path of its
+        own: ``{ name = "half", transfer = 4, freeze = 2 }``; scratch is always added.
+    target_sizes : tuple of int or str
+        Labelled target examples in all (20), ``"5 per class"`` or ``"all"``.
+    seeds : int, list or range
+        Ten by default.
+    source_models : int, optional
+        How many source models are trained a source; trial seed s uses model s mod this. One a seed by
+        default, so that intervals cover the variation between source models.
+    tasks, models : tables
+        Tasks with arguments and changes; source models that are handed in.
+    folder : str
+        What relative paths of the suite are relative to; set by the loader and never part of a key.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "suite"
+    description: str = ""
+    backbones: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("cnn",)
+    strategies: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("feature-extraction", "fine-tune")
+    weighting: Annotated[tuple[str, ...], Field(min_length=1)] = ("uniform",)
+    target_sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_spread_seeds)] = tuple(
+        range(10)
+    )
+    source_models: Count | None = None
+    image_size: Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
+    measures: tuple[str, ...] = ("proxy-a-distance", "frechet-distance", "leep")
+    plugins: tuple[str, ...] = ()
+    data_root: str | None = None
+    tasks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    pairs: Annotated[tuple[Pairs, ...], Field(min_length=1)]
+    recipe: Recipe = Recipe()
+    source_recipe: Recipe = Recipe(**SOURCE_RECIPE)
+    statistics: Statistics = Statistics()
+    folder: str = Field(default=".", exclude=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_defaults(cls, values: Any) -> Any:
+        """Let a [source_recipe] table say only what differs from the source recipe's own defaults."""
+        if isinstance(values, dict) and isinstance(values.get("source_recipe"), dict):
+            values = {**values, "source_recipe": {**SOURCE_RECIPE, **values["source_recipe"]}}
+        return values
+
+    @property
+    def n_source_models(self) -> int:
+        """Source models trained for each source."""
+        return self.source_models or len(self.seeds)
+
+    def source_seed(self, seed: int) -> int:
+        """Which source model a trial with `seed` starts from."""
+        return seed % self.source_models if self.source_models else seed
+
+    def resolve(self, path: str) -> Path:
+        """Return a path of the suite relative to the suite's folder."""
+        return Path(self.folder) / Path(path).expanduser()
+
+    def root(self) -> Path:
+        """Return the data root: the suite's, else the environment's NTBENCH_DATA, else ./data."""
+        import os
+
+        return self.resolve(self.data_root) if self.data_root else Path(os.environ.get("NTBENCH_DATA", "data"))

@@ -1,0 +1,335 @@
+"""What the free-form entries of a suite mean: tasks with changes, backbones, strategies, models.
+
+Each reader returns the meaning or adds :class:`~bench.errors.Problem` after problem to a list, so that
+a suite's mistakes are all found in one pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.errors import BenchError, Problem, nearest
+from bench.identity import canonical, digest
+from bench.registry import BACKBONES, CHANGES, STRATEGIES, TASKS
+from bench.suite.model import Suite
+from bench.transfer.strategy import Phase, Strategy
+
+SHORTHANDS = {"folder": "image-folder", "npz": "npz", "table": "table"}
+MODEL_KEYS = ("state_dict", "weights", "download", "classes")
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task as a suite asks for it: a registered task or another of the suite's, and changes to it.
+
+    Attributes
+    ----------
+    base : str
+        A registered name; empty where `parent` is given.
+    parent : TaskSpec or None
+        Another task of the suite that this one changes.
+    changes : tuple of (name, arguments)
+        In the order of application; a task among the arguments is a TaskSpec.
+    """
+
+    name: str
+    base: str = ""
+    parent: TaskSpec | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    changes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the whole specification as JSON-able values, versions of what it calls included."""
+        version = TASKS.get(self.base).version if self.base else None
+        changes = [
+            [name, CHANGES.get(name).version, {k: _plain(v) for k, v in arguments.items()}]
+            for name, arguments in self.changes
+        ]
+        parent = self.parent.to_json() if self.parent else None
+        return {
+            "base": self.base,
+            "version": version,
+            "parent": parent,
+            "args": dict(self.arguments),
+            "changes": changes,
+        }
+
+    @property
+    def digest(self) -> str:
+        """Digest of the specification (not of the data)."""
+        return digest(self.to_json())
+
+
+def _plain(value: Any) -> Any:
+    return value.to_json() if isinstance(value, TaskSpec) else value
+
+
+class TaskReader:
+    """Reads the tasks that a suite names, inline or in its [tasks] table."""
+
+    def __init__(self, suite: Suite, problems: list[Problem]):
+        self.suite = suite
+        self.problems = problems
+        self._done: dict[str, TaskSpec | None] = {}
+        self._open: list[str] = []
+
+    def read(self, name: str, place: str) -> TaskSpec | None:
+        """Return the task called `name`: one of the suite's, else a registered one."""
+        if name in self._done:
+            return self._done[name]
+        if name in self._open:
+            self._problem(place, f'task "{name}" is defined by itself: {" -> ".join([*self._open, name])}')
+            return None
+        if name in self.suite.tasks:
+            self._open.append(name)
+            spec = self.table(name, self.suite.tasks[name], f"tasks.{name}")
+            self._open.pop()
+        elif name in TASKS:
+            spec = TaskSpec(name, base=name)
+            self._arguments(TASKS.get(name), {}, place)
+        else:
+            known = [*self.suite.tasks, *self.suite.models, *TASKS.names()]
+            self._problem(place, f'unknown task "{name}"{nearest(name, known) or "; see: ntbench list tasks"}')
+            spec = None
+        self._done[name] = spec
+        return spec
+
+    def table(self, name: str, table: str | Mapping[str, Any], place: str) -> TaskSpec | None:
+        """Read one entry of [tasks], or an inline table with the same keys."""
+        table = {"task": table} if isinstance(table, str) else dict(table)
+        for key, task in SHORTHANDS.items():
+            if key in table and "task" not in table:
+                table = {"task": task, **{("path" if k == key else k): v for k, v in table.items()}}
+                break
+        base = table.pop("task", None)
+        if not isinstance(base, str):
+            self._problem(place, f'say which task: task = "..." or one of {", ".join(SHORTHANDS)}')
+            return None
+        parent = None
+        if base in self.suite.tasks and base != name:
+            parent = self.read(base, f"{place}.task")
+            if parent is None:
+                return None
+        elif base not in TASKS:
+            known = [*self.suite.tasks, *TASKS.names()]
+            self._problem(
+                f"{place}.task", f'unknown task "{base}"{nearest(base, known) or "; see: ntbench list tasks"}'
+            )
+            return None
+        entry = None if parent else TASKS.get(base)
+        arguments, changes = self._split(table, entry, place)
+        if entry:
+            self._arguments(entry, arguments, place)
+        return TaskSpec(name, "" if parent else base, parent, arguments, tuple(changes))
+
+    def _split(self, table: Mapping[str, Any], entry: Any, place: str) -> tuple[dict, list]:
+        """Tell a table's arguments from its changes."""
+        arguments: dict[str, Any] = {}
+        changes: list[tuple[str, dict[str, Any]]] = []
+        for key, value in table.items():
+            if entry and (key in entry.parameters or (entry.accepts_any and key not in CHANGES)):
+                arguments[key] = self._path(entry, key, value)
+            elif key in CHANGES:
+                read = self._change(key, value, f"{place}.{key}")
+                if read is not None:
+                    changes.append((key, read))
+            else:
+                known = [*(entry.parameters if entry else ()), *CHANGES.names()]
+                what = f'neither an argument of "{entry.name}" nor a change' if entry else "not a change"
+                self._problem(place, f'"{key}" is {what}{nearest(key, known)}')
+        return arguments, changes
+
+    def _path(self, entry: Any, key: str, value: Any) -> Any:
+        """Make a path of the suite absolute (it is dropped from identities: the data speak)."""
+        if key == "path" and entry.name in SHORTHANDS.values() and isinstance(value, str):
+            return str(self.suite.resolve(value))
+        return value
+
+    def _change(self, name: str, value: Any, place: str) -> dict[str, Any] | None:
+        entry = CHANGES.get(name)
+        if value is False:
+            return None
+        if isinstance(value, Mapping):
+            arguments = dict(value)
+        elif value is True:
+            arguments = {}
+        elif entry.parameters:
+            arguments = {next(iter(entry.parameters)): value}
+        else:
+            self._problem(place, f'change "{name}" takes no value; write {name} = true')
+            return None
+        if isinstance(arguments.get("task"), str | Mapping) and "task" in entry.parameters:
+            other = arguments["task"]
+            spec = self.read(other, place) if isinstance(other, str) else self.table("mixed-in", other, place)
+            if spec is None:
+                return None
+            arguments["task"] = spec
+        self._arguments(entry, arguments, place)
+        return arguments
+
+    def _arguments(self, entry: Any, arguments: Mapping[str, Any], place: str) -> None:
+        for message in entry.problems(arguments):
+            self._problem(place, message)
+        try:
+            canonical({k: _plain(v) for k, v in arguments.items()})
+        except (TypeError, ValueError) as error:
+            self._problem(place, f"a value that cannot be stored: {error}")
+
+    def _problem(self, place: str, message: str) -> None:
+        self.problems.append(Problem(place, message))
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A backbone as a suite asks for it."""
+
+    label: str
+    name: str
+    arguments: Mapping[str, Any]
+    version: int
+    depth: int
+
+    def identity(self) -> list[Any]:
+        """What decides the network: everything but the label."""
+        return [self.name, self.version, dict(self.arguments)]
+
+
+def read_backbone(value: str | Mapping[str, Any], place: str, problems: list[Problem]) -> BackboneSpec | None:
+    """Read one entry of `backbones`."""
+    table = {"backbone": value} if isinstance(value, str) else dict(value)
+    name, label = table.pop("backbone", None), table.pop("name", None)
+    if not isinstance(name, str):
+        problems.append(Problem(place, 'say which: backbone = "..."'))
+        return None
+    if "weights" in table:
+        problems.append(
+            Problem(place, 'published weights are a source: name them under [models], as { weights = "DEFAULT" }')
+        )
+        return None
+    try:
+        entry = BACKBONES.get(name)
+    except BenchError as error:
+        problems.append(Problem(place, str(error)))
+        return None
+    found = entry.problems(table)
+    problems.extend(Problem(place, message) for message in found)
+    if found:
+        return None
+    depth = entry.meta["depth"]
+    try:
+        depth = depth(**table) if callable(depth) else int(depth)
+    except Exception as error:
+        problems.append(Problem(place, f"{type(error).__name__}: {error}"))
+        return None
+    return BackboneSpec(label or name, name, table, entry.version, depth)
+
+
+_OWN_KEYS = ("name", "transfer", "freeze", "path", "keep_head", "copied_lr", "steps")
+
+
+def read_strategies(values: tuple[str | Mapping[str, Any], ...], depth: int, problems: list[Problem]) -> list[Strategy]:
+    """Expand the entries of `strategies` for a backbone of `depth` blocks: scratch first, each point once.
+
+    Two names for one point and path give one trial; the first name in the suite's order stays.
+    """
+    found: dict[str, Strategy] = {}
+    for entry in ["scratch", *values]:
+        place = "strategies" if entry == "scratch" else f"strategies[{values.index(entry)}]"
+        for strategy in _read_strategy(entry, depth, place, problems):
+            found.setdefault(digest(strategy.identity()), strategy)
+    names: dict[tuple, Strategy] = {}
+    for strategy in found.values():
+        row = (strategy.name, strategy.transfer, strategy.frozen)
+        if row in names:
+            message = f'two different strategies are called "{row[0]}" with n = {row[1]}, f = {row[2]}; rename one'
+            problems.append(Problem("strategies", message))
+        names[row] = strategy
+    return list(found.values())
+
+
+def _read_strategy(value: str | Mapping[str, Any], depth: int, place: str, problems: list[Problem]) -> list[Strategy]:
+    table = {"strategy": value} if isinstance(value, str) else dict(value)
+    try:
+        if "strategy" not in table:
+            return [_own_strategy(table, depth)]
+        rename = table.pop("name", None)
+        entry = STRATEGIES.get(table.pop("strategy"))
+        wrong = entry.problems(table)
+        if wrong:
+            problems.extend(Problem(place, message) for message in wrong)
+            return []
+        return [
+            strategy if rename is None else _renamed(strategy, rename) for strategy in entry.function(depth, **table)
+        ]
+    except BenchError as error:
+        problems.append(Problem(place, str(error)))
+    except (TypeError, ValueError) as error:
+        problems.append(Problem(place, f"{type(error).__name__}: {error}"))
+    return []
+
+
+def _renamed(strategy: Strategy, name: str) -> Strategy:
+    from dataclasses import replace
+
+    return replace(strategy, name=str(name))
+
+
+def _own_strategy(table: Mapping[str, Any], depth: int) -> Strategy:
+    """Build a strategy from a table with its own name, transfer depth and freeze depth or path."""
+    for key in table:
+        if key not in _OWN_KEYS:
+            raise BenchError(f'"{key}" is not part of a strategy{nearest(key, [*_OWN_KEYS, "strategy"])}')
+    for key in ("name", "transfer"):
+        if key not in table:
+            raise BenchError(f'a strategy of your own needs "{key}" (or name a registered one: strategy = "...")')
+    if "freeze" in table and "path" in table:
+        raise BenchError('give "freeze" or "path", not both')
+
+    def blocks(value: Any, what: str) -> int:
+        value = depth if value == "all" else value
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= depth:
+            raise BenchError(f'{what} = {value!r} is not within 0 to {depth}, nor "all"')
+        return value
+
+    transfer = blocks(table["transfer"], "transfer")
+    stages = table.get("path", [{"freeze": table.get("freeze", 0)}])
+    path = []
+    for stage in stages:
+        for key in stage:
+            if key not in ("freeze", "share", "lr"):
+                raise BenchError(f'"{key}" is not part of a path{nearest(key, ("freeze", "share", "lr"))}')
+        path.append(Phase(blocks(stage.get("freeze", 0), "freeze"), stage.get("share", 1.0), stage.get("lr", 1.0)))
+    options = {key: table[key] for key in ("keep_head", "copied_lr", "steps") if key in table}
+    return Strategy(str(table["name"]), transfer, tuple(path), **options)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A source model that is handed in: a state-dict file, or torchvision's published weights."""
+
+    name: str
+    state_dict: str | None = None
+    weights: str | None = None
+    download: bool = False
+    classes: tuple[str, ...] = ()
+
+
+def read_model(suite: Suite, name: str, problems: list[Problem]) -> ModelSpec | None:
+    """Read one entry of [models]."""
+    table, place = dict(suite.models[name]), f"models.{name}"
+    for key in table:
+        if key not in MODEL_KEYS:
+            problems.append(Problem(place, f'"{key}" is not part of a model{nearest(key, MODEL_KEYS)}'))
+            return None
+    if ("state_dict" in table) == ("weights" in table):
+        problems.append(Problem(place, 'give either state_dict = "FILE" or weights = "NAME"'))
+        return None
+    if "state_dict" in table:
+        path = suite.resolve(str(table["state_dict"]))
+        if not path.is_file():
+            problems.append(Problem(f"{place}.state_dict", f"no file at {path}"))
+            return None
+        table["state_dict"] = str(path)
+    return ModelSpec(name, **{**table, "classes": tuple(table.get("classes", ()))})

@@ -1,0 +1,135 @@
+"""What is run: source models and trials, each with a key made of what decides its result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What a plan must know of a task without holding its data.
+
+    Attributes
+    ----------
+    name : str
+        What the suite calls it.
+    fingerprint : str
+        Digest of the data at their own shape.
+    version : int
+    classes : tuple of str
+    shape : tuple of int
+        Shape of one input as the task gives it.
+    n_train, n_test : int
+    class_counts : tuple of int
+        Train examples of each class.
+    """
+
+    name: str
+    fingerprint: str
+    version: int
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    n_train: int
+    n_test: int
+    class_counts: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Card:
+        """Build a card from what :meth:`to_json` gave."""
+        tuples = {name: tuple(values[name]) for name in ("classes", "shape", "class_counts")}
+        return cls(**{**values, **tuples})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceModel:
+    """A backbone trained on a source task under a weighting, with one seed.
+
+    Attributes
+    ----------
+    key : str
+        Digest of what decides the model; empty while the data have not been read.
+    source : str
+        Name of a task, or of a model that the user hands in.
+    shape : tuple of int
+        Shape of the inputs it is trained on (the target's).
+    backbone : int
+        Index into the suite's backbones.
+    """
+
+    key: str
+    source: str
+    backbone: int
+    shape: tuple[int, ...]
+    weighting: str
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One strategy on one pair, backbone and target size, with one seed: one row of the table.
+
+    Attributes
+    ----------
+    key : str
+        Digest of what decides the result; empty while the data have not been read.
+    model : SourceModel or None
+        None for a strategy that copies nothing.
+    strategy : int
+        Index into the plan's strategies of this backbone.
+    target_size : int
+        Labelled target examples in all; 0 where the strategy uses none.
+    """
+
+    key: str
+    model: SourceModel | None
+    target: str
+    backbone: int
+    strategy: int
+    target_size: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The similarity of a source, with its model, to a target."""
+
+    key: str
+    model: SourceModel
+    target: str
+
+
+Unit = SourceModel | Measurement | Trial
+
+_KINDS: dict[str, type] = {"source": SourceModel, "similarity": Measurement, "trial": Trial}
+
+
+def unit_to_json(unit: Unit) -> dict[str, Any]:
+    """Return a unit of work as JSON-able values."""
+    kind = next(name for name, cls in _KINDS.items() if type(unit) is cls)
+    return {"unit": kind, **asdict(unit)}
+
+
+def unit_from_json(values: dict[str, Any]) -> Unit:
+    """Build a unit of work from what :func:`unit_to_json` gave."""
+    values = dict(values)
+    cls = _KINDS[values.pop("unit")]
+    if values.get("model") is not None:
+        values["model"] = SourceModel(**{**values["model"], "shape": tuple(values["model"]["shape"])})
+    if "shape" in values:
+        values["shape"] = tuple(values["shape"])
+    return cls(**values)
+
+
+def combine(parts: Sequence[object]) -> str:
+    """Hash short strings and integers to a key: much cheaper than JSON, for plans of 10^6 trials."""
+    text = "\x1f".join(map(str, parts))
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
