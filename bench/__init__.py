@@ -42,7 +42,25 @@ _HOMES = {
     "strategy": "bench.transfer.strategy",
     "task": "bench.tasks.base",
 }
-__all__ = sorted(_HOMES)
+__all__ = [
+    "BenchError",
+    "Phase",
+    "Strategy",
+    "Suite",
+    "Task",
+    "backbone",
+    "change",
+    "load_correctness",
+    "load_results",
+    "measure",
+    "negative_transfer",
+    "plan",
+    "point",
+    "run",
+    "select_depth",
+    "strategy",
+    "task",
+]
 __version__ = "0.1.0"
 
 

@@ -11,8 +11,17 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "ntbench", "torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "statsmodels", "matplotlib", "higher",
-)  # fmt: skip
+    "ntbench",
+    "torch",
+    "torchvision",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "scipy",
+    "statsmodels",
+    "matplotlib",
+    "higher",
+)
 
 
 def versions() -> dict[str, str]:

@@ -75,8 +75,8 @@ def train_source(plan: Plan, model: SourceModel, task: Task, device: torch.devic
     network.eval()
     accuracy, loss = score(logits(network, data.x_test), data.y_test)
     record = {
-        "kind": "source", "key": model.key, "source": model.source, "backbone": spec.label, "weighting": model.weighting,
-        "source_seed": model.seed, "status": "ok", "source_accuracy": accuracy, "source_loss": loss,
+        "kind": "source", "key": model.key, "source": model.source, "backbone": spec.label,
+        "weighting": model.weighting, "source_seed": model.seed, "status": "ok", "source_accuracy": accuracy, "source_loss": loss,
         "val_accuracy": fitted.val_accuracy, "learning_rate": fitted.learning_rate, "steps": fitted.steps,
         "best_step": fitted.best_step, "classes": list(task.classes), "curve": fitted.curve,
         "seconds": time.perf_counter() - began,

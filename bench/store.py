@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,10 +145,8 @@ class Ledger:
 
     def _undo(self, start: int) -> None:
         """Cut a half-written record off, if the file lets us; if not, its checksum gives it away."""
-        try:
+        with suppress(OSError):
             os.ftruncate(self._file.fileno(), start)
-        except OSError:
-            pass
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,1 @@
+"""Networks as ordered lists of named blocks, then a head."""

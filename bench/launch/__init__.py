@@ -1,0 +1,1 @@
+"""Where units of work run: this process, or local worker processes."""

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from bench.errors import BenchError
@@ -27,7 +28,7 @@ from bench.trial import Unit, unit_to_json
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
-class WorkerDied(Exception):  # noqa: N818 - an event, not a mistake
+class WorkerDied(Exception):
     """A worker process ended in the middle of a unit."""
 
 
@@ -82,10 +83,8 @@ class _Worker:
 
     def close(self, patience: float) -> None:
         """End the process: by itself within `patience` seconds, else by force."""
-        try:
+        with suppress(OSError):  # it may have gone already
             self._process.stdin.close()
-        except OSError:
-            pass  # it has gone already
         try:
             self._process.wait(timeout=patience)
         except subprocess.TimeoutExpired:

@@ -1,0 +1,1 @@
+"""Tables, figures and sentences made from rows. Never trains and never imports torch."""

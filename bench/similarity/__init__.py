@@ -1,0 +1,1 @@
+"""Measures of how near a source is to a target."""

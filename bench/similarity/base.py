@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SAMPLE = 1000
 
 
-class Undefined(Exception):  # noqa: N818 - not a mistake
+class Undefined(Exception):
     """A measure has no value for this pair."""
 
 

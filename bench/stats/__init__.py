@@ -1,0 +1,1 @@
+"""The negative transfer gap with its interval, correction and verdict. Reads rows; never trains."""

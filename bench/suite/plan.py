@@ -24,6 +24,16 @@ from bench.suite.specs import (
 from bench.transfer.strategy import Strategy
 from bench.trial import SCHEMA_VERSION, Card, SourceModel, Trial, combine
 
+_CONDITIONS = {
+    "source": "sources",
+    "target": "targets",
+    "backbone": "backbones",
+    "strategy": "strategies",
+    "weighting": "weightings",
+    "size": "sizes",
+    "seed": "seeds",
+}
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -39,11 +49,6 @@ class Selection:
     weightings: frozenset[str] | None = None
     sizes: frozenset[str] | None = None
     seeds: frozenset[int] | None = None
-
-    _KEYS = {
-        "source": "sources", "target": "targets", "backbone": "backbones", "strategy": "strategies",
-        "weighting": "weightings", "size": "sizes", "seed": "seeds",
-    }  # fmt: skip
 
     @classmethod
     def parse(cls, conditions: list[str], plan: Plan) -> Selection:
@@ -64,7 +69,7 @@ class Selection:
                 if item not in known:
                     hint = nearest(item, known) or f"; the suite has: {', '.join(sorted(known))}"
                     raise BenchError(f'--where {key}: the suite has no {key} "{item}"{hint}')
-            values[cls._KEYS[key]] = frozenset(int(i) for i in items) if key == "seed" else frozenset(items)
+            values[_CONDITIONS[key]] = frozenset(int(i) for i in items) if key == "seed" else frozenset(items)
 
         for condition in conditions:
             key, equals, text = condition.partition("=")
@@ -76,10 +81,10 @@ class Selection:
                 put("source", [source.strip() for source, _, _ in ends])
                 if any(target for _, _, target in ends):
                     put("target", [target.strip() for _, _, target in ends if target])
-            elif key in cls._KEYS:
+            elif key in _CONDITIONS:
                 put(key, items)
             else:
-                raise BenchError(f'--where: unknown key "{key}"{nearest(key, [*cls._KEYS, "pair"])}')
+                raise BenchError(f'--where: unknown key "{key}"{nearest(key, [*_CONDITIONS, "pair"])}')
         return cls(**values)
 
     def has(self, field_name: str, value: object) -> bool:

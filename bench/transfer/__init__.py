@@ -1,0 +1,1 @@
+"""Strategies over the triangle 0 <= f <= n <= L."""

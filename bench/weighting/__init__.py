@@ -1,0 +1,1 @@
+"""How source examples are weighted while the source model is trained."""
