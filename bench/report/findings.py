@@ -1,0 +1,211 @@
+"""Findings: a few sentences computed from the comparisons, each with what it rests on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.report.cells import margin_text
+from bench.report.grid import NEAR, depth_labels, near_to_far
+from bench.report.style import measure_name, points
+from bench.schema import VERDICTS, near_is_low
+from bench.stats.gap import options_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.report.grid import Head
+
+# A rank correlation over fewer pairs cannot reach the 5 % level (4 pairs: p is at least 2/4! = 0.08).
+FEWEST_PAIRS = 5
+PAIR = ["suite", "validation", "target", "backbone", "weighting", "source"]
+
+
+def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
+    """Say in three to five sentences what the comparisons show.
+
+    How often transfer harms; the largest harm and gain; the safest and the most harmful strategy; what
+    depth does for far sources; what the target size and the distance do. A sentence that the
+    comparisons cannot fill (one depth, one size and no measured distance, ...) is left out, so a small
+    table has fewer.
+
+    Parameters
+    ----------
+    comparisons : DataFrame
+        As :func:`bench.stats.gap.negative_transfer` returns it.
+    near : str
+        Measure of similarity that says which sources are far.
+    """
+    known = comparisons[comparisons["ntg"].notna()]
+    if known.empty:
+        return ["No comparison has a result yet."]
+    head = depth_labels(known)
+    depths = zip(known["strategy"], known["transfer_depth"], known["frozen_depth"], strict=True)
+    known = known.assign(how=[head[_key(*depth)] for depth in depths])
+    said = [_shares(known), _extremes(known), _strategies(known), _depth(known, near), _size_and_distance(known, near)]
+    return [sentence for sentence in said if sentence]
+
+
+def _key(strategy: str, n: object, f: object) -> tuple:
+    import pandas as pd
+
+    return (strategy, *(None if pd.isna(depth) else int(depth) for depth in (n, f)))
+
+
+def _shares(known: pd.DataFrame) -> str:
+    options = options_of(known)
+    total = len(known)
+    counts = {verdict: int((known["verdict"] == verdict).sum()) for verdict in VERDICTS}
+    shares = {verdict: f"{count} ({count / total:.0%})" for verdict, count in counts.items()}
+    least, most = known["n_seeds"].min(), known["n_seeds"].max()
+    seeds = _count(most, "seed") if least == most else f"{least} to {most} seeds"
+    method = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}[options["correction"]]
+    plain = (
+        f"Of {_count(total, 'comparison')} ({_count(known['source'].nunique(), 'source')}, "
+        f"{_count(known['how'].nunique(), 'strategy or depth', 'strategies and depths')}, "
+        f"{_count(known['target_size'].nunique(), 'target size')}; {seeds} each), {shares['negative']} are negative, "
+        f"{shares['positive']} positive, {shares['equivalent']} equivalent within "
+        f"{margin_text(options['margin'])} and {shares['inconclusive']} inconclusive "
+        f"({method}-corrected, alpha = {options['alpha']:g})."
+    )
+    return plain if most > 1 else plain + " One seed allows no verdict: what follows are single runs."
+
+
+def _extremes(known: pd.DataFrame) -> str:
+    worst, best = known.loc[known["ntg"].idxmax()], known.loc[known["ntg"].idxmin()]
+    if worst["ntg"] > 0:
+        harm = f"The largest harm is {_one(worst)}"
+    else:
+        harm = f"No mean gap is above zero; the least gain is {_one(worst)}"
+    gain = f"the largest gain {_one(best)}" if best["ntg"] < 0 else "no strategy gained on average from any source"
+    return f"{harm}; {gain}."
+
+
+def _one(row: pd.Series) -> str:
+    """Write one comparison with its interval."""
+    import math
+
+    where = f"{row['source']} -> {row['target']} by {row['how']} with {_count(row['target_size'], 'target example')}"
+    if math.isnan(row["ntg_low"]):
+        return f"{where} at {points(row['ntg'])} points (one seed, no interval)"
+    interval = f"[{points(row['ntg_low'])}, {points(row['ntg_high'])}]"
+    return f"{where} at {points(row['ntg'])} points {interval}, {row['verdict']}"
+
+
+def _strategies(known: pd.DataFrame) -> str | None:
+    """Compare strategies over the same pairs and sizes: those that some pairs lack are set aside."""
+    places = known.groupby("how").size()
+    whole = places[places == places.max()].index
+    if len(whole) < 2:
+        return None
+    part = known[known["how"].isin(whole)]
+    mean = _means(part, "how")
+    best, worst = mean.idxmin(), mean.idxmax()
+
+    def says(how: Head) -> str:
+        negative = int((part.loc[part["how"] == how, "verdict"] == "negative").sum())
+        return f"{how} (mean gap {points(mean[how])} points, negative in {negative} of {places.max()} comparisons)"
+
+    aside = len(places) - len(whole)
+    missed = _count(aside, "strategy or depth", "strategies and depths")
+    rest = f" ({missed} left out: not run on every pair)" if aside else ""
+    return f"Over all sources, the safest is {says(best)} and the most harmful {says(worst)}{rest}."
+
+
+def _means(part: pd.DataFrame, by: str) -> pd.Series:
+    """Mean gap by a column, rounded so that the order of addition decides no tie."""
+    return part.groupby(by)["ntg"].mean().round(10)
+
+
+def _depth(known: pd.DataFrame, near: str) -> str | None:
+    """Say which depth is best and worst for the far half of the sources, where depth matters most."""
+    far, measured = _far_sources(known, near)
+    part = known[known.set_index(["target", "source"]).index.isin(far)]
+    candidates = {}
+    for strategy, block in part.groupby("strategy"):
+        mean = _means(block, "how")
+        if len(mean) > 1:
+            candidates[strategy] = (mean.max() - mean.min(), mean, block)
+    if not candidates:
+        return None
+    strategy = max(candidates, key=lambda name: (round(candidates[name][0], 10), name))
+    _, mean, block = candidates[strategy]
+    best, worst = mean.idxmin(), mean.idxmax()
+    place = [*PAIR, "target_size"]
+    wide = {how: block[block["how"] == how].set_index(place)["ntg"] for how in (best, worst)}
+    both = (wide[worst] - wide[best]).dropna()
+    return (
+        f"For the {_count(len(far), 'farthest pair')} ({measured}), depth matters most in {strategy}: best at "
+        f"{best.depth} (mean gap {points(mean[best])} points), worst at {worst.depth} ({points(mean[worst])}), "
+        f"the latter worse in {int((both > 0).sum())} of {len(both)} comparisons."
+    )
+
+
+def _far_sources(known: pd.DataFrame, near: str) -> tuple[list[tuple[str, str]], str]:
+    """Return the farther half of each target's sources, and by what they were called far."""
+    far, by = [], set()
+    for target, block in known.groupby("target"):
+        measure, sources = near_to_far(block, near)
+        if measure is None:
+            by.add("by mean gap: no distance was measured")
+            ranked = list(_means(block, "source").sort_values(kind="stable").index)
+        else:
+            by.add(f"by {measure_name(measure)}")
+            ranked = [source.name for source in sources if source.distance is not None]
+        far += [(target, name) for name in ranked[len(ranked) // 2 :]]
+    return far, " or ".join(sorted(by))
+
+
+def _size_and_distance(known: pd.DataFrame, near: str) -> str | None:
+    clauses = [clause for clause in (_size(known), _distance(known, near)) if clause]
+    if not clauses:
+        return None
+    sentence = "; ".join(clauses)
+    return sentence[0].upper() + sentence[1:] + "."
+
+
+def _size(known: pd.DataFrame) -> str | None:
+    small, large = known["target_size"].min(), known["target_size"].max()
+    if small == large:
+        return None
+    place = [*PAIR, "how"]
+    at = {size: known[known["target_size"] == size].set_index(place)["ntg"] for size in (small, large)}
+    both = at[small].to_frame("small").join(at[large].to_frame("large"), how="inner")
+    if both.empty:
+        return None
+    nearer = int((both["large"].abs() < both["small"].abs()).sum())
+    return (
+        f"from {small} to {large} target examples the mean gap goes from {points(both['small'].mean())} to "
+        f"{points(both['large'].mean())} points, and comes closer to zero in {nearer} of {len(both)} comparisons"
+    )
+
+
+def _distance(known: pd.DataFrame, near: str) -> str | None:
+    """Rank-correlate gap and distance over the pairs of the setting that has the most sources."""
+    from scipy.stats import kendalltau
+
+    measure, _ = near_to_far(known, near)
+    if measure is None:
+        return None
+    settings = known[known[measure].notna()].groupby(PAIR[:-1], dropna=False)
+    block = max((part for _, part in settings), key=lambda part: part["source"].nunique())
+    pairs = _whole(block).groupby("source").agg(ntg=("ntg", "mean"), distance=(measure, "mean"))
+    label, n, target = measure_name(measure), len(pairs), block["target"].iloc[0]
+    if n < FEWEST_PAIRS:
+        return f"{_count(n, 'pair')} to {target} are too few to relate the gap to {label}"
+    if pairs["distance"].nunique() == 1 or pairs["ntg"].nunique() == 1:
+        return f"gap or {label} is the same for all {n} pairs to {target}, so neither explains the other"
+    # Exact for so few pairs, where the usual p value of Spearman's coefficient is far too small.
+    tau, p = kendalltau(pairs["distance"], pairs["ntg"])
+    end = "farther" if (tau > 0) == near_is_low(measure) else "nearer"
+    verdict = f"{end} sources harm more" if p <= options_of(known)["alpha"] else "no clear relation"
+    return f"by {label}, {verdict} (Kendall tau = {tau:+.2f}, p = {p:.2g}, {n} pairs to {target}, mean over strategies)"
+
+
+def _whole(block: pd.DataFrame) -> pd.DataFrame:
+    """Keep the strategies and sizes that every source has, so that means over them can be compared."""
+    shared = block.groupby(["how", "target_size"])["source"].transform("nunique") == block["source"].nunique()
+    return block[shared] if shared.any() else block
+
+
+def _count(n: int, one: str, many: str | None = None) -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -1,0 +1,214 @@
+"""The layout that tables and figures share: sources down, from near to far; strategies and depths across."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import unknown
+from bench.schema import near_is_low, similarity_columns
+from bench.transfer.index import BUILTIN as STRATEGY_ORDER
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEAR = "frechet_distance"
+SETTING = ["suite", "validation", "target", "backbone", "weighting"]
+POINT = ["strategy", "transfer_depth", "frozen_depth"]
+
+
+@dataclass(frozen=True, order=True)
+class Head:
+    """One column: a strategy at a depth; `depth` is empty where the strategy has one point only."""
+
+    strategy: str
+    depth: str
+
+    def __str__(self) -> str:
+        return f"{self.strategy} {self.depth}".rstrip()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row: a source task and how far it is from the target (None where that was not measured)."""
+
+    name: str
+    distance: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One comparison; gap and ends are fractions, NaN where no pair of trials was completed."""
+
+    ntg: float
+    low: float
+    high: float
+    verdict: str
+    n_seeds: int
+    n_failed: int
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a gap at all."""
+        return self.n_seeds > 0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All comparisons of one target, backbone, weighting and size.
+
+    Attributes
+    ----------
+    setting : dict
+        Suite, validation, target, backbone, weighting and target_size.
+    title : str
+        What of it a reader must know.
+    measure : str or None
+        What sources are sorted by; None where nothing was measured (then they are sorted by name).
+    sources, heads : tuples
+    cells : dict of (source name, Head) -> Cell
+    scratch : (accuracy, seeds)
+        Mean test accuracy of training from scratch, fraction, and the number of seeds.
+    """
+
+    setting: dict[str, Any]
+    title: str
+    measure: str | None
+    sources: tuple[Source, ...]
+    heads: tuple[Head, ...]
+    cells: dict[tuple[str, Head], Cell]
+    scratch: tuple[float, int]
+
+    @property
+    def groups(self) -> list[tuple[str, tuple[Head, ...]]]:
+        """Columns by strategy, in order."""
+        found: dict[str, list[Head]] = {}
+        for head in self.heads:
+            found.setdefault(head.strategy, []).append(head)
+        return [(name, tuple(heads)) for name, heads in found.items()]
+
+
+def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
+    """Lay comparisons out, one grid for each target, backbone, weighting and size, sizes ascending.
+
+    Grids that differ in size only have the same rows and columns.
+
+    Parameters
+    ----------
+    comparisons : DataFrame
+        As :func:`bench.stats.gap.negative_transfer` returns it.
+    near : str
+        Measure of similarity to sort sources by; where it was not measured, the next one that was.
+
+    Raises
+    ------
+    UnknownName
+        For a measure that the comparisons do not have.
+    """
+    measures = similarity_columns(comparisons)
+    if near not in measures:
+        raise unknown("measure", near, measures)
+    labels = depth_labels(comparisons)
+    varying = [name for name in SETTING if comparisons[name].nunique(dropna=False) > 1]
+    found = []
+    for setting, part in comparisons.groupby(SETTING, dropna=False, sort=True):
+        measure, sources = near_to_far(part, near)
+        heads = tuple(dict.fromkeys(labels[key] for key in _points(part)))
+        for size, block in part.groupby("target_size", sort=True):
+            named = dict(zip(SETTING, setting, strict=True)) | {"target_size": int(size)}
+            title = _title(named, varying)
+            cells = {(row.source, labels[_point(row)]): _cell(row) for row in block.itertuples()}
+            found.append(Grid(named, title, measure, sources, heads, cells, _scratch(block)))
+    return found
+
+
+def near_to_far(comparisons: pd.DataFrame, near: str = NEAR) -> tuple[str | None, tuple[Source, ...]]:
+    """Sort the sources of one target from near to far by a measure of similarity.
+
+    Returns
+    -------
+    measure : str or None
+        `near`, or the first other measure that was taken; None where there is none.
+    sources : tuple of Source
+        Those without a measured distance come last, by name.
+    """
+    import math
+
+    candidates = [near, *(name for name in similarity_columns(comparisons) if name != near)]
+    measure = next((name for name in candidates if comparisons[name].notna().any()), None)
+    if measure is None:
+        return None, tuple(Source(name, None) for name in sorted(comparisons["source"].unique()))
+    sign = 1.0 if near_is_low(measure) else -1.0
+    mean = comparisons.groupby("source")[measure].mean()
+    sources = [Source(name, None if math.isnan(value) else float(value)) for name, value in mean.items()]
+    key = {s: (s.distance is None, sign * (s.distance or 0.0), s.name) for s in sources}
+    return measure, tuple(sorted(sources, key=key.__getitem__))
+
+
+def depth_labels(comparisons: pd.DataFrame) -> dict[tuple, Head]:
+    """Label every point (strategy, n, f) by what tells it from the strategy's other points.
+
+    "n=2" where only the transfer depth differs or f follows it, "f=2" where only the frozen depth
+    differs, "2,1" (n, f) where both do.
+    """
+    by_strategy: dict[str, list[tuple]] = {}
+    for key in sorted(_points(comparisons), key=_order):
+        by_strategy.setdefault(key[0], []).append(key)
+    labels = {}
+    for name, keys in by_strategy.items():
+        n_varies, f_varies = (len({key[i] for key in keys}) > 1 for i in (1, 2))
+        n_tells = len({key[1] for key in keys}) == len(keys)
+        for key in keys:
+            _, n, f = key
+            if len(keys) == 1:
+                depth = ""
+            elif n_varies and n_tells:
+                depth = f"n={n}"
+            elif f_varies and not n_varies:
+                depth = f"f={f}"
+            else:
+                depth = f"{n},{f}"
+            labels[key] = Head(name, depth)
+    return labels
+
+
+def _point(row: Any) -> tuple:
+    import pandas as pd
+
+    n, f = (None if pd.isna(depth) else int(depth) for depth in (row.transfer_depth, row.frozen_depth))
+    return row.strategy, n, f
+
+
+def _points(comparisons: pd.DataFrame) -> list[tuple]:
+    every = {_point(row) for row in comparisons[POINT].drop_duplicates().itertuples()}
+    return sorted(every, key=_order)
+
+
+def _order(key: tuple) -> tuple:
+    """Built-in strategies in the order of their table (variants after their base), others after them."""
+    name, n, f = key
+    known = list(STRATEGY_ORDER)
+    base = max((other for other in known if name.startswith(other)), key=len, default=None)
+    place = known.index(base) if base is not None else len(known)
+    return place, name, -1 if n is None else n, -1 if f is None else f
+
+
+def _cell(row: Any) -> Cell:
+    return Cell(row.ntg, row.ntg_low, row.ntg_high, row.verdict, int(row.n_seeds), int(row.n_failed))
+
+
+def _scratch(block: pd.DataFrame) -> tuple[float, int]:
+    """Accuracy of scratch over the most seeds that any comparison has."""
+    fullest = block.sort_values("n_seeds", ascending=False, kind="stable").iloc[0]
+    return float(fullest["scratch_accuracy"]), int(fullest["n_seeds"])
+
+
+def _title(setting: dict[str, Any], varying: Iterable[str]) -> str:
+    import pandas as pd
+
+    parts = [f"target {setting['target']}", str(setting["backbone"])]
+    parts += [str(setting[name]) for name in ("suite", "validation", "weighting") if name in varying]
+    examples = "example" if setting["target_size"] == 1 else "examples"
+    parts.append(f"{setting['target_size']} target {examples}")
+    return ", ".join(part for part in parts if not pd.isna(part) and part != "<NA>")

@@ -1,0 +1,180 @@
+"""A run's report: tables as CSV and Parquet, figures, and one page to read."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from bench.errors import StoreError
+from bench.report.figure import gap_against_similarity, gap_map
+from bench.report.findings import findings
+from bench.report.grid import NEAR, SETTING
+from bench.report.style import slug
+from bench.report.table import format_table
+from bench.schema import OK, conform
+from bench.stats.gap import negative_transfer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+MAP = "gap_map"
+SHOWN_ERRORS = 10
+
+
+def write_report(
+    rows: pd.DataFrame,
+    out: str | Path,
+    header: Mapping[str, Any] | None = None,
+    *,
+    near: str = NEAR,
+    **options: Any,
+) -> list[Path]:
+    """Write everything that is derived from a run's rows.
+
+    ``results.csv`` and ``results.parquet`` (one row a trial), ``comparisons.csv`` and
+    ``comparisons.parquet`` (one row a comparison), ``table.md``, ``gap_map.png`` (for several targets,
+    backbones or weightings one figure each, ``gap_map-<target>-<backbone>.png``),
+    ``gap_against_similarity.png`` where a distance was measured, and ``report.md`` with findings,
+    warnings, table, figures and provenance. Every file is replaced in one step: an interruption or a
+    full disk leaves the old one.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        As :func:`bench.load_results` returns it.
+    out : path
+        Folder; made if need be.
+    header : mapping, optional
+        Provenance, written at the end of the page.
+    near : str
+        Measure of similarity that sorts sources.
+    **options
+        For :func:`bench.stats.gap.negative_transfer`.
+
+    Returns
+    -------
+    list of Path
+        What was written, the page first.
+
+    Raises
+    ------
+    StoreError
+        When something cannot be written.
+    """
+    out = Path(out)
+    rows = conform(rows)
+    comparisons = negative_transfer(rows, **options)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {out}: {error.strerror}") from error
+    written = []
+    for name, table in (("results", rows), ("comparisons", comparisons)):
+        written.append(_write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")))
+        # Warnings belong to the page: in Parquet's metadata they would only go stale.
+        bare = table.copy()
+        bare.attrs = {}
+        written.append(_write(out / f"{name}.parquet", lambda file, t=bare: t.to_parquet(file, index=False)))
+    table = format_table(comparisons, "md", near=near) if len(comparisons) else ""
+    written.append(_write_text(out / "table.md", table or "No comparison has a result yet.\n"))
+    figures = _write_figures(comparisons, out, near)
+    page = _page(rows, comparisons, table, figures, header or {}, near)
+    return [_write_text(out / "report.md", page), *written, *figures]
+
+
+def _write_figures(comparisons: pd.DataFrame, out: Path, near: str) -> list[Path]:
+    if comparisons["ntg"].notna().sum() == 0:
+        return []
+    settings = list(comparisons.groupby(SETTING, dropna=False, sort=True))
+    varying = [name for name in SETTING if comparisons[name].nunique(dropna=False) > 1]
+    written = []
+    for setting, part in settings:
+        part.attrs = comparisons.attrs
+        named = dict(zip(SETTING, setting, strict=True))
+        tail = "".join(f"-{slug(str(named[name]))}" for name in varying)
+        written.append(_write_figure(out / f"{MAP}{tail}.png", gap_map(part, near=near)))
+    if (comparisons[near].notna() & comparisons["ntg"].notna()).any():
+        figure = gap_against_similarity(comparisons, measure=near)
+        written.append(_write_figure(out / "gap_against_similarity.png", figure))
+    return written
+
+
+def _page(
+    rows: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    table: str,
+    figures: list[Path],
+    header: Mapping[str, Any],
+    near: str,
+) -> str:
+    suites = ", ".join(sorted(rows["suite"].dropna().unique())) or "run"
+    parts = [f"# Negative transfer in {suites}", "## Findings", _bullets(findings(comparisons, near=near))]
+    cautions = [*rows.attrs.get("warnings", []), *comparisons.attrs["warnings"], *_failures(rows)]
+    if cautions:
+        parts += ["## What to keep in mind", _bullets(cautions)]
+    if figures:
+        parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in figures)]
+    if table:
+        parts += ["## Table", table.rstrip("\n")]
+    if header:
+        parts += ["## Made with", _bullets([f"{key}: {_plain(value)}" for key, value in header.items()])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _failures(rows: pd.DataFrame) -> list[str]:
+    """Say how many trials failed, and of what, the most frequent error first."""
+    failed = rows[rows["status"].fillna(OK) != OK]
+    if failed.empty:
+        return []
+    counts = failed["error"].fillna("no message").value_counts()
+    said = [f"{len(failed)} of {len(rows)} trials failed."]
+    said += [f"{count} of them: {_one_line(error)}" for error, count in list(counts.items())[:SHOWN_ERRORS]]
+    if len(counts) > SHOWN_ERRORS:
+        said.append(f"{len(counts) - SHOWN_ERRORS} more kinds of error: see the column `error` of results.csv.")
+    return said
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(inner) for inner in value)
+    return _one_line(str(value))
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _write_figure(path: Path, figure: Figure) -> Path:
+    # Without the name of the software, equal rows give equal files.
+    return _write(path, lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}))
+
+
+def _write_text(path: Path, text: str) -> Path:
+    return _write(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> Path:
+    """Fill a file beside `path`, sync it and move it into place."""
+    content = io.BytesIO()
+    fill(content)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as file:
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    return path

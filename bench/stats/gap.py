@@ -1,0 +1,302 @@
+"""The negative transfer gap: scratch minus transfer, paired by seed, with an interval and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.errors import BenchError, DataError, nearest, unknown
+from bench.schema import COMPARISON, OK, SCRATCH, TRIAL, conform, similarity_columns
+from bench.stats import paired
+from bench.stats.verdict import CORRECTIONS, correct, verdicts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# What a comparison is judged within: rows of two suites or two ways of validation never meet.
+SCOPE = ["suite", "validation"]
+SETTING = [*SCOPE, "target", "backbone", "target_size"]
+COMPARISON_KEY = [*SETTING, "source", "weighting", "strategy", "transfer_depth", "frozen_depth"]
+REQUIRED = ["source", "target", "backbone", "strategy", "target_size", "seed", "test_accuracy"]
+TESTS = {
+    "t": (paired.t_test, paired.t_equivalence),
+    "sign-flip": (paired.sign_flip_test, paired.sign_flip_equivalence),
+}
+
+
+def negative_transfer(
+    rows: pd.DataFrame,
+    *,
+    margin: float = 0.01,
+    alpha: float = 0.05,
+    test: str = "t",
+    correction: str = "holm",
+    family: Sequence[str] = ("target", "target_size"),
+) -> pd.DataFrame:
+    r"""Compare every transfer with training from scratch.
+
+    The negative transfer gap of a comparison is :math:`\mathrm{NTG} = \mathrm{acc}(scratch) -
+    \mathrm{acc}(transfer)` on the target's test set (Wang et al., CVPR 2019, in accuracies
+    instead of errors): above zero, transfer harms. It is the mean over the seeds that both arms have,
+    paired by seed. Its interval comes from the paired t distribution and is not corrected; verdicts are
+    read from corrected p values (see :func:`bench.stats.verdict.verdicts` for their order), so an
+    interval that excludes 0 may still be *inconclusive*.
+
+    Zero-shot rows (target size 0: no target label is used) are compared with scratch at every size.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row a trial, columns as in :data:`bench.schema.TRIAL`; of these, `source`, `target`,
+        `backbone`, `strategy`, `target_size`, `seed` and `test_accuracy` must be there.
+    margin : float
+        Half-width of the equivalence region, as a fraction: 0.01 is one point of accuracy.
+    alpha : float
+        Level of the verdicts; intervals cover 1 - alpha.
+    test : {"t", "sign-flip"}
+        The paired t test, or the exact sign-flip test over seeds. With "sign-flip" the equivalence test
+        is by sign flips too. Where all seeds agree exactly, "t" falls back on sign flips.
+    correction : {"holm", "fdr_bh"}
+        How p values are corrected; both tests are corrected over the same family.
+    family : sequence of str
+        Columns that delimit a family of comparisons; a suite and a way of validation always do.
+
+    Returns
+    -------
+    DataFrame
+        One row a comparison, columns as in :data:`bench.schema.COMPARISON`, sorted. ``attrs["warnings"]``
+        lists in sentences what was left out or cannot be judged; ``attrs`` also has the parameters.
+
+    Raises
+    ------
+    DataError
+        When a column is missing, an accuracy is no fraction, or two different results claim one place.
+    UnknownName
+        For an unknown test, correction or family column.
+    """
+    _check_options(margin, alpha, test, correction, family)
+    rows = prepare(rows)
+    measures = similarity_columns(rows)
+    trials, warnings = _pair(rows)
+    table = _summarise(trials, measures)
+    p_test, equivalence_test = TESTS[test]
+    columns: dict[str, np.ndarray] = {
+        name: np.full(len(table), np.nan) for name in ("ntg", "ntg_low", "ntg_high", "p_value", "p_equivalence")
+    }
+    for members, matrix in _differences(trials, len(table)):
+        columns["ntg"][members] = matrix.mean(axis=0)
+        columns["ntg_low"][members], columns["ntg_high"][members] = paired.interval(matrix, alpha)
+        columns["p_value"][members] = p_test(matrix)
+        columns["p_equivalence"][members] = equivalence_test(matrix, margin)
+    table = table.assign(**columns)
+    groups = table.groupby([*SCOPE, *family], dropna=False).ngroup()
+    table["p_holm"] = correct(table["p_value"], groups, correction)
+    table["p_equivalence_holm"] = correct(table["p_equivalence"], groups, correction)
+    table["verdict"] = verdicts(table["ntg"], table["p_holm"], table["p_equivalence_holm"], alpha)
+    table["correction"] = correction
+    warnings += _limits(table, groups, test, alpha)
+    table = conform(table, COMPARISON)
+    options = {"margin": margin, "alpha": alpha, "test": test, "correction": correction, "family": list(family)}
+    table.attrs = {"warnings": warnings, **options}
+    return table
+
+
+def _check_options(margin: float, alpha: float, test: str, correction: str, family: Sequence[str]) -> None:
+    if not margin > 0:
+        raise BenchError(f"margin must be above 0 (a fraction: 0.01 is one point), got {margin}")
+    if not 0 < alpha < 1:
+        raise BenchError(f"alpha must lie between 0 and 1, got {alpha}")
+    if test not in TESTS:
+        raise unknown("test", test, TESTS)
+    if correction not in CORRECTIONS:
+        raise unknown("correction", correction, CORRECTIONS)
+    if isinstance(family, str):
+        raise BenchError(f'family must be a sequence of column names, got the string "{family}"')
+    for name in family:
+        if name not in COMPARISON_KEY:
+            raise unknown("family column", name, COMPARISON_KEY)
+
+
+def prepare(rows: pd.DataFrame) -> pd.DataFrame:
+    """Check trial rows and bring them into one order, so that their order on disk decides nothing.
+
+    Adds the column `done`: whether the row has a result. Of a failed and a completed row for one place,
+    the completed one is kept.
+
+    Raises
+    ------
+    DataError
+        See :func:`negative_transfer`.
+    """
+    missing = [name for name in REQUIRED if name not in rows.columns]
+    if missing:
+        hint = nearest(missing[0], [c for c in rows.columns if c not in {column.name for column in TRIAL}])
+        raise DataError(f"the rows lack the column {', '.join(missing)}{hint}")
+    rows = conform(rows, TRIAL)
+    outside = rows["test_accuracy"][(rows["test_accuracy"] < 0) | (rows["test_accuracy"] > 1)]
+    if len(outside):
+        raise DataError(
+            f"test_accuracy must be a fraction between 0 and 1, row {outside.index[0]} has {outside.iloc[0]}"
+        )
+    rows["done"] = (rows["status"].fillna(OK) == OK).astype(bool) & rows["test_accuracy"].notna()
+    rows["validation"] = _known_validation(rows)
+    place = [*COMPARISON_KEY, "seed"]
+    rows = rows.sort_values([*place, "done", "key"], ascending=[True] * len(place) + [False, True], kind="stable")
+    repeated = rows.duplicated(place)
+    if repeated.any():
+        _refuse_conflicts(rows, place)
+        rows = rows[~repeated]
+    return rows.reset_index(drop=True)
+
+
+def _known_validation(rows: pd.DataFrame) -> pd.Series:
+    """Fill in how a failed trial would have been validated, where its suite leaves one possibility."""
+    labels = rows["validation"].where(rows["done"] & (rows["target_size"] > 0))
+    by_suite = labels.groupby(rows["suite"], dropna=False)
+    only = by_suite.transform("first").where(by_suite.transform("nunique") == 1)
+    return rows["validation"].where(rows["done"] | rows["validation"].notna(), only)
+
+
+def _refuse_conflicts(rows: pd.DataFrame, place: list[str]) -> None:
+    """Raise when two completed rows for one place differ: they come from different recipes or versions."""
+    done = rows[rows["done"]].drop_duplicates([*place, "test_accuracy", "key"])
+    conflict = done[done.duplicated(place)]
+    if len(conflict):
+        row = conflict.iloc[0]
+        what = f"{row['source'] if isinstance(row['source'], str) else 'no source'} -> {row['target']}"
+        depth = f"{row['transfer_depth']}, {row['frozen_depth']}"
+        raise DataError(
+            f"two different results for {what}, {row['backbone']}, {row['strategy']} ({depth}), "
+            f"{row['target_size']} target examples, seed {row['seed']} ({len(conflict)} such rows in all): "
+            "they come from different recipes or versions; keep one, or tell them apart by `suite`"
+        )
+
+
+def _pair(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Put its scratch results beside every transfer trial; say what has none."""
+    is_scratch = rows["source"].isna()
+    scratch = rows[is_scratch]
+    baseline = scratch[scratch["strategy"] == SCRATCH]
+    transfer = _at_every_size(rows[~is_scratch], baseline)
+    place = [*SETTING, "seed"]
+    beside = baseline[[*place, "done", "test_accuracy"]].rename(
+        columns={"done": "scratch_done", "test_accuracy": "scratch_accuracy"}
+    )
+    trials = transfer.merge(beside, on=place, how="left").merge(_best_tuned(scratch), on=place, how="left")
+    trials["there"] = trials["scratch_done"].notna()
+    trials["scratch_done"] = trials["scratch_done"].eq(True)
+    trials["paired"] = trials["done"] & trials["scratch_done"]
+    trials["failed"] = ~trials["done"] | (trials["there"] & ~trials["scratch_done"])
+    possible = trials.groupby(COMPARISON_KEY, dropna=False)["there"].transform("any")
+    warnings = _unpaired(trials, possible)
+    trials = trials[possible].reset_index(drop=True)
+    trials["comparison"] = trials.groupby(COMPARISON_KEY, dropna=False, sort=True).ngroup()
+    return trials.sort_values(["comparison", "seed"], kind="stable").reset_index(drop=True), warnings
+
+
+def _at_every_size(transfer: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """Repeat rows that use no target label for every size (and way of validation) that scratch has."""
+    import pandas as pd
+
+    free = transfer["target_size"] == 0
+    if not free.any():
+        return transfer
+    settings = baseline[SETTING].drop_duplicates()
+    labels_enter = ["validation", "target_size"]
+    once = transfer[free].sort_values("done", ascending=False, kind="stable")
+    once = once.drop_duplicates([c for c in [*COMPARISON_KEY, "seed"] if c not in labels_enter])
+    wide = once.drop(columns=labels_enter).merge(settings, on=["suite", "target", "backbone"], how="left")
+    wide["target_size"] = wide["target_size"].fillna(0)
+    return pd.concat([transfer[~free], wide[transfer.columns]], ignore_index=True)
+
+
+def _best_tuned(scratch: pd.DataFrame) -> pd.DataFrame:
+    """For each setting and seed, the scratch arm that is best on validation data (plain scratch if equal)."""
+    arms = scratch[scratch["done"]].assign(longer=lambda f: f["strategy"] != SCRATCH)
+    order = ["val_accuracy", "val_loss", "longer", "strategy"]
+    arms = arms.sort_values(order, ascending=[False, True, True, True], kind="stable")
+    best = arms.drop_duplicates([*SETTING, "seed"])
+    return best[[*SETTING, "seed", "test_accuracy"]].rename(columns={"test_accuracy": "tuned_accuracy"})
+
+
+def _summarise(trials: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
+    """Build one row a comparison: what identifies it, counts, and means over the paired seeds."""
+    by = trials.groupby("comparison")
+    table = by[COMPARISON_KEY].first()
+    table["n_seeds"] = by["paired"].sum()
+    table["n_failed"] = by["failed"].sum()
+    both = trials[trials["paired"]].rename(columns={"test_accuracy": "transfer_accuracy"})
+    both["ntg_tuned"] = both["tuned_accuracy"] - both["transfer_accuracy"]
+    columns = ["scratch_accuracy", "transfer_accuracy", "ntg_tuned", "source_accuracy", *measures]
+    means = both.groupby("comparison")[columns].mean()
+    return table.join(means).reset_index(drop=True)
+
+
+def _differences(trials: pd.DataFrame, n_comparisons: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Gather comparisons of equal number of seeds n: (which, differences of shape (n, which)), ..."""
+    both = trials[trials["paired"]]
+    which = both["comparison"].to_numpy()
+    # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are the same difference.
+    d = np.round((both["scratch_accuracy"] - both["test_accuracy"]).to_numpy(dtype=float), 12)
+    counts = np.bincount(which, minlength=n_comparisons)
+    found = []
+    for n in np.unique(counts[counts > 0]):
+        members = np.nonzero(counts == n)[0]
+        found.append((members, d[np.isin(which, members)].reshape(-1, n).T))
+    return found
+
+
+def _unpaired(trials: pd.DataFrame, possible: pd.Series) -> list[str]:
+    """Say which comparisons are left out for want of scratch, and which trials for want of their seed."""
+    warnings = []
+    lost = trials[~possible].drop_duplicates(COMPARISON_KEY).groupby(SETTING, dropna=False).size()
+    for (_, _, target, backbone, size), count in list(lost.items())[:5]:
+        place = f"{target}, {backbone}" + (f", {size} target examples" if size else "")
+        warnings.append(f"No scratch trial for {place}: {_count(count, 'comparison is', 'comparisons are')} left out.")
+    if len(lost) > 5:
+        warnings.append(
+            f"No scratch trial for {len(lost) - 5} more settings: {lost.iloc[5:].sum()} comparisons are left out."
+        )
+    alone = int((possible & ~trials["there"]).sum())
+    if alone:
+        warnings.append(
+            f"{_count(alone, 'transfer trial has', 'transfer trials have')} no scratch trial with that seed."
+        )
+    failed = int((possible & trials["failed"]).sum())
+    if failed:
+        warnings.append(
+            f"{_count(failed, 'pair of trials is', 'pairs of trials are')} left out because one of them failed."
+        )
+    return warnings
+
+
+def _limits(table: pd.DataFrame, groups: pd.Series, test: str, alpha: float) -> list[str]:
+    """Say what the number of seeds cannot decide."""
+    warnings = []
+    few = int((table["n_seeds"] < 2).sum())
+    if few:
+        said = _count(few, "comparison has", "comparisons have")
+        warnings.append(f"{said} fewer than two seeds: no interval and no verdict is possible.")
+    if test == "sign-flip" and len(table):
+        size = int(groups.value_counts().max())
+        n = int(table["n_seeds"].max())
+        if n and paired.resolution(n) * size > alpha:
+            warnings.append(
+                f"The sign-flip test over {n} seeds cannot go below p = {paired.resolution(n):.2g}: in a family of "
+                f"{size} comparisons the smallest p value cannot be told from chance at alpha = {alpha:g}."
+            )
+    return warnings
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"
+
+
+def options_of(comparisons: pd.DataFrame) -> dict[str, Any]:
+    """Return the parameters that `comparisons` were made with (the defaults where they are unknown)."""
+    defaults = {"margin": 0.01, "alpha": 0.05, "test": "t", "family": ["target", "target_size"]}
+    known = {name: comparisons.attrs.get(name, value) for name, value in defaults.items()}
+    methods = comparisons["correction"].dropna().unique() if "correction" in comparisons else []
+    return known | {"correction": methods[0] if len(methods) else "holm"}
