@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.backbones.declare import backbone
 from bench.registry import BACKBONES
+
+__all__ = ["Backbone", "backbone", "build"]
 
 
 class Backbone(nn.Module):
@@ -23,6 +26,12 @@ class Backbone(nn.Module):
     mean, std : sequences of float
         Per-channel constants with which :meth:`prepare` standardises inputs. They belong to the
         network, as with published weights, and never depend on the data at hand.
+    original_names : mapping of str to str
+        For a network cut out of another library's: that library's name of each tensor -> ours, so that
+        its state dicts can be read.
+    published_head : Linear, optional
+        The classifier that came with published weights. It is kept beside the network, not in it: it
+        is neither trained nor counted nor saved unless it is made the head.
     """
 
     def __init__(
@@ -31,12 +40,18 @@ class Backbone(nn.Module):
         width: int,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
-    ):
+        *,
+        original_names: Mapping[str, str] | None = None,
+        published_head: nn.Linear | None = None,
+    ) -> None:
         super().__init__()
         self.blocks = nn.ModuleDict(blocks)
         self.head: nn.Module = nn.Identity()
         self.width = width
         self.mean, self.std = tuple(mean), tuple(std)
+        self.original_names = dict(original_names or {})
+        # Past Module.__setattr__, which would make it a submodule.
+        self.__dict__["published_head"] = published_head
         self._frozen = 0
 
     @property
@@ -116,21 +131,3 @@ def build(name: str, shape: tuple[int, ...], classes: int, seed: int, head_seed:
         torch.manual_seed(head_seed)
         network.head = nn.Linear(network.width, classes)
     return network
-
-
-def backbone(name: str, *, depth: int | Callable[..., int], version: int = 1) -> Callable:
-    """Register a function ``(shape, **arguments) -> Backbone`` (decorator).
-
-    Parameters
-    ----------
-    name : str
-    depth : int or callable
-        Number of blocks L, or a function from the backbone's arguments to it; known without building
-        the network, so that a plan needs no torch.
-    """
-
-    def register(function: Callable[..., Backbone]) -> Callable[..., Backbone]:
-        BACKBONES.register(name, function, version=version, given=1, depth=depth)
-        return function
-
-    return register

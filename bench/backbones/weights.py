@@ -1,0 +1,286 @@
+"""Reading and writing the weights of backbones: state-dict files, ours and torchvision's."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bench.backbones.base import Backbone
+from bench.errors import DataError, StoreError, nearest
+
+_TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+# What a training script wraps a state dict in.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module")
+# What data parallelism, torch.compile or a surrounding module put in front of every name.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.")
+# Classifiers that are used in training only and have no place among the blocks.
+_AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")
+# Names in files that torchvision published long ago, which its own models rename on loading.
+_RENAMED = (
+    (re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12])\."), r"\1\2."),
+    (re.compile(r"^(.*encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"^(.*encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
+)
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What :func:`load_into` did.
+
+    Attributes
+    ----------
+    loaded : tuple of str
+        Names (ours) that took their values from the file.
+    adapted : tuple of str
+        Those among them that were fitted to another number of channels or another image size.
+    ignored : tuple of str
+        Names in the file that were left out on purpose: auxiliary classifiers, or the head.
+    """
+
+    loaded: tuple[str, ...]
+    adapted: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+def load_state_dict_file(path: str | Path) -> dict[str, Tensor]:
+    """Read a state dict from a file, running none of the code that a pickle can hold.
+
+    Parameters
+    ----------
+    path : path
+        ``.safetensors``, or a file that ``torch.save`` wrote (``.pt``, ``.pth``, ...): a state dict, or
+        a dictionary that has one under a usual name ("state_dict", "model", ...).
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the CPU.
+
+    Raises
+    ------
+    DataError
+        For a file that is missing, damaged, needs more than tensors to be unpickled, or has no state
+        dict.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"no weights at {path}")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    if path.suffix in _TORCH_SUFFIXES:
+        return _unwrap(_read_torch(path), path)
+    allowed = ", ".join((".safetensors", *_TORCH_SUFFIXES))
+    raise DataError(f'{path}: weights must be in one of {allowed}, not "{path.suffix}"')
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is damaged or not a safetensors file: {error}") from error
+
+
+def _read_torch(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            raise DataError(
+                f"{path} holds more than tensors (a whole pickled module?), and reading it could run code; "
+                "save the model's state_dict() alone, with torch.save or safetensors"
+            ) from error
+        raise DataError(f"{path} is damaged or not a file that torch.save wrote: {error}") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is damaged or not a file that torch.save wrote: {error}") from error
+
+
+def _unwrap(value: object, path: Path) -> dict[str, Tensor]:
+    """Return the state dict within what a file held."""
+    while isinstance(value, Mapping):
+        inner = next((value[key] for key in _WRAPPERS if isinstance(value.get(key), Mapping)), None)
+        if inner is None:
+            break
+        value = inner
+    if not isinstance(value, Mapping) or not value:
+        raise DataError(f"{path} holds no state dict but {type(value).__name__}")
+    strange = [str(key) for key, entry in value.items() if not isinstance(entry, Tensor)]
+    if strange:
+        shown = ", ".join(strange[:5])
+        raise DataError(f"{path} holds no plain state dict: these entries are not tensors: {shown}")
+    return {str(key): entry for key, entry in value.items()}
+
+
+def load_into(
+    network: Backbone, state: Mapping[str, Tensor], *, blocks_only: bool = False, adapt: bool = False
+) -> LoadReport:
+    """Copy a state dict into a network, all of it or nothing.
+
+    Parameters
+    ----------
+    network : Backbone
+    state : mapping of str to Tensor
+        With our names (``blocks.<block>...``, ``head...``) or, for a network that is cut out of a
+        torchvision model, with torchvision's; prefixes such as ``module.`` are taken off.
+    blocks_only : bool
+        Leave the head as it is, and whatever the state dict has for it unread.
+    adapt : bool
+        Fit what depends on the kind of images: the first convolution to another number of channels
+        (its weights summed for a single channel, repeated in turn and scaled by 3 / C for others), and
+        a vision transformer's position embeddings to another image size (interpolated, as torchvision
+        does it). Without it such entries are of the wrong shape.
+
+    Raises
+    ------
+    DataError
+        When the state dict does not fit; lists what is missing, unexpected and of the wrong shape.
+    """
+    own, state = network.state_dict(), _strip(state)
+    foreign = bool(network.original_names) and not any(key.startswith("blocks.") for key in state)
+    state, ignored = _translate(network, state) if foreign else (state, [])
+    if blocks_only:
+        ignored += [key for key in state if key.startswith("head.")]
+        state = {key: tensor for key, tensor in state.items() if not key.startswith("head.")}
+        own = {key: tensor for key, tensor in own.items() if not key.startswith("head.")}
+    adapted = _adapt(network, state, own) if adapt else []
+    names = {ours: original for original, ours in network.original_names.items()} if foreign else {}
+    _check_fit(state, own, names)
+    with torch.no_grad():
+        for key, tensor in state.items():
+            own[key].copy_(tensor)
+    return LoadReport(tuple(state), tuple(adapted), tuple(ignored))
+
+
+def _strip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take off prefixes that every name has."""
+    state = dict(state)
+    while state:
+        prefix = next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None)
+        if prefix is None:
+            break
+        state = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
+    return state
+
+
+def _translate(network: Backbone, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Translate torchvision's names to ours; also return the names that are left out on purpose."""
+    ours, ignored = {}, []
+    for key, tensor in state.items():
+        if key.startswith(_AUXILIARY):
+            ignored.append(key)
+            continue
+        for pattern, replacement in _RENAMED:
+            key = pattern.sub(replacement, key)
+        ours[network.original_names.get(key, key)] = tensor
+    weight = ours.get("head.weight")
+    if weight is not None and "head.bias" not in network.original_names.values():
+        # MaxViT's classifier has no bias, our heads do.
+        ours.setdefault("head.bias", weight.new_zeros(len(weight)))
+    return ours, ignored
+
+
+def _adapt(network: Backbone, state: dict[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """Fit entries of `state` to other channels and image sizes, in place; return their names."""
+    adapted = []
+    stem = next((path for path, module in network.named_modules() if isinstance(module, nn.Conv2d)), None)
+    for key in list(state):
+        if key not in own or state[key].shape == own[key].shape:
+            continue
+        if key == f"{stem}.weight":
+            state[key] = _fit_channels(state[key], own[key].shape[1])
+        elif key.endswith("pos_embedding"):
+            state[key] = _fit_positions(state[key], own[key].shape[1])
+        else:
+            continue
+        adapted.append(key)
+    return adapted
+
+
+def _fit_channels(weight: Tensor, channels: int) -> Tensor:
+    """Fit a convolution's weight, shape (out, in, k, k), to another number of input channels."""
+    given = weight.shape[1]
+    if channels == 1:
+        return weight.sum(1, keepdim=True)
+    turns = [index % given for index in range(channels)]
+    return weight[:, turns] * (given / channels)
+
+
+def _fit_positions(embedding: Tensor, length: int) -> Tensor:
+    """Interpolate position embeddings, shape (1, 1 + patches, D), to another number of patches."""
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    side = math.isqrt(length - 1)
+    return interpolate_embeddings(side, 1, {"encoder.pos_embedding": embedding})["encoder.pos_embedding"]
+
+
+def _check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+    """Refuse a state dict that does not fit: counts and the first few of each kind, as the file names them."""
+    # Counters that files from before torch 0.4.1 do not have; they have no part in the result.
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    shapes = [key for key in state if key in own and state[key].shape != own[key].shape]
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} missing ({_some(names.get(key, key) for key in missing)})")
+    if unexpected:
+        candidates = [names.get(key, key) for key in missing or own]
+        hints = (f"{key}{nearest(key, candidates)}" for key in unexpected)
+        parts.append(f"{len(unexpected)} unexpected ({_some(hints)})")
+    if shapes:
+        sizes = (f"{names.get(key, key)} is {tuple(state[key].shape)}, not {tuple(own[key].shape)}" for key in shapes)
+        parts.append(f"{len(shapes)} of another shape ({_some(sizes)})")
+    if parts:
+        message = f"the state dict does not fit the network ({len(own)} entries): " + "; ".join(parts)
+        if all(key.startswith("head.") for key in (*missing, *unexpected, *shapes)):
+            message += "; all of them belong to the head, the blocks fit (blocks_only)"
+        raise DataError(message)
+    bad = [names.get(key, key) for key, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if bad:
+        raise DataError(f"the state dict has NaN or infinite values in {len(bad)} entries ({_some(bad)})")
+
+
+def _some(items: Iterable[str], limit: int = 3) -> str:
+    shown = list(islice(items, limit + 1))
+    return ", ".join(shown if len(shown) <= limit else [*shown[:limit], "..."])
+
+
+def save(network: Backbone, path: str | Path) -> None:
+    """Write a network's state dict as safetensors, so that a reader finds all of it or none.
+
+    Parameters
+    ----------
+    network : Backbone
+    path : path
+        Its folder must exist; a file that is there is replaced.
+
+    Raises
+    ------
+    StoreError
+        When the file cannot be written; one that was there is then still whole.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    try:
+        save_file(tensors, temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"cannot write {path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
