@@ -1,0 +1,41 @@
+"""What several tests need: small suites that run in this process, and the shared data folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Train on one thread, as workers do: the tests' numbers then do not depend on the machine's cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        import torch
+    except ImportError:
+        return
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def small_suite() -> dict:
+    """A suite that runs in a second or two: one pair and its noisy twin, one small network."""
+    return {
+        "name": "small",
+        "backbones": [{"backbone": "cnn", "channels": [4, 4], "name": "cnn"}],
+        "strategies": ["feature-extraction", "fine-tune"],
+        "target_sizes": [20, 40],
+        "seeds": 2,
+        "image_size": 8,
+        "tasks": {
+            "source": {"task": "printed-digits", "n": 200, "n_test": 50},
+            "noisy": {"task": "source", "label_noise": 0.5},
+        },
+        "pairs": [{"target": "digits", "sources": ["source", "noisy"]}],
+        "recipe": {"steps": 6, "learning_rates": [0.05, 0.2], "checkpoints": 2},
+        "source_recipe": {"steps": 10},
+    }
