@@ -1,0 +1,119 @@
+"""Fitting a source's images to the input shape of its target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.errors import DataError
+from bench.tasks.base import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)
+CHUNK_BYTES = 64 * 2**20
+
+
+def problem(source_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> str | None:
+    """Say in one sentence why inputs of one shape cannot be fitted to another, or None if they can.
+
+    Parameters
+    ----------
+    source_shape, target_shape : tuple of int
+        Shape of one input: (C, H, W) or (D,).
+    """
+    source, target = tuple(source_shape), tuple(target_shape)
+    for shape in (source, target):
+        if len(shape) not in (1, 3) or min(shape) < 1:
+            return f"{shape} is the shape of neither an image (C, H, W) nor a table row (D,)."
+    if source == target:
+        return None
+    if len(source) != len(target):
+        return f"The source has {_kind(source)} and the target {_kind(target)}, so no input of one fits the other."
+    if len(source) == 1:
+        return f"The source has {source[0]} columns and the target {target[0]}; tables must have the same columns."
+    if source[0] != target[0] and (source[0], target[0]) not in ((1, 3), (3, 1)):
+        return (
+            f"The source's images have {source[0]} channels and the target's {target[0]}; "
+            "only grey (1) and RGB (3) are turned into each other."
+        )
+    return None
+
+
+def fit(task: Task, shape: tuple[int, ...]) -> Task:
+    """Bring a task's images to another height, width and number of channels.
+
+    Heights and widths are resampled bilinearly with antialiasing, the aspect not being kept. Grey becomes
+    RGB by repetition, RGB becomes grey as the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B. Bytes
+    stay bytes (rounded), floats keep their type; labels, flags and domains are as they were.
+
+    Parameters
+    ----------
+    task : Task
+    shape : tuple of int
+        (C, H, W) of the target, or (D,) for a table.
+
+    Returns
+    -------
+    Task
+        `task` itself when its inputs have that shape already.
+
+    Raises
+    ------
+    DataError
+        With the sentence of :func:`problem`, when the shapes cannot meet.
+    """
+    shape = tuple(shape)
+    if task.shape == shape:
+        return task
+    reason = problem(task.shape, shape)
+    if reason:
+        raise DataError(f"{task.name}: cannot be fitted from {task.shape} to {shape}. {reason}")
+    return task.changed(x=fit_images(task.x, shape), x_test=fit_images(task.x_test, shape))
+
+
+def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Bring images to a shape, as :func:`fit` does; memory beyond the result is bounded.
+
+    Parameters
+    ----------
+    x : array, shape (N, C, H, W)
+        uint8, or float.
+    shape : tuple of int
+        (C, H, W) wanted; C as it is, or 1 for 3, or 3 for 1.
+
+    Returns
+    -------
+    array, shape (N, *shape), dtype of `x`
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    shape = tuple(shape)
+    if x.shape[1:] == shape:
+        return x
+    work = torch.float64 if x.dtype == np.float64 else torch.float32
+    widest = max(x[0].size, int(np.prod(shape)))
+    step = max(1, CHUNK_BYTES // (widest * work.itemsize))
+    result = np.empty((len(x), *shape), x.dtype)
+    for start in range(0, len(x), step):
+        chunk = torch.from_numpy(np.ascontiguousarray(x[start : start + step])).to(work)
+        if chunk.shape[1] > shape[0]:
+            chunk = _luma(chunk)
+        if chunk.shape[2:] != shape[1:]:
+            chunk = interpolate(chunk, size=shape[1:], mode="bilinear", antialias=True)
+        if x.dtype == np.uint8:
+            chunk = chunk.round().clamp(0, 255)
+        # A grey chunk fills all three channels of an RGB result.
+        result[start : start + step] = chunk.numpy().astype(x.dtype)
+    return result
+
+
+def _luma(x: Tensor) -> Tensor:
+    return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def _kind(shape: tuple[int, ...]) -> str:
+    return f"images of {' x '.join(map(str, shape))}" if len(shape) == 3 else f"table rows of {shape[0]} columns"

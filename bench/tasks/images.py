@@ -1,0 +1,121 @@
+"""Image files read one by one into uint8 arrays, with an error that names the file."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import DataError
+
+GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N", "I")
+MODES = {1: "L", 3: "RGB"}
+
+
+def open_image(path: str | Path) -> Any:
+    """Open an image file without decoding it.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    PIL.Image.Image
+
+    Raises
+    ------
+    DataError
+        For a file that is no image, or one with more pixels than PIL's `Image.MAX_IMAGE_PIXELS`: a small
+        file can claim to be larger than memory.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            # PIL only warns up to twice its bound.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(path)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; not decoded") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such image") from error
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{path}: not an image, or damaged") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: cannot be read as an image: {error}") from error
+
+
+def decode(image: Any, where: str, channels: int, size: int | None = None) -> np.ndarray:
+    """Decode an opened image to bytes.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    where : str
+        What an error calls it.
+    channels : int
+        1 for grey, 3 for RGB.
+    size : int, optional
+        Side of a square to resize to: bilinear, antialiased, without regard to the aspect (nothing is
+        cropped away). The image's own size without it.
+
+    Returns
+    -------
+    uint8 array, shape (channels, H, W)
+
+    Raises
+    ------
+    DataError
+        For an image that is cut short or damaged, or whose pixels are floats of no known range.
+    """
+    from PIL import Image
+
+    try:
+        image = _bytes(image, where).convert(MODES[channels])
+        if size is not None and image.size != (size, size):
+            image = image.resize((size, size), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise DataError(f"{where}: damaged image: {error}") from error
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def read_image(path: str | Path, channels: int, size: int | None = None) -> np.ndarray:
+    """Open and decode one file; parameters, result and errors as of `open_image` and `decode`."""
+    with open_image(path) as image:
+        return decode(image, str(path), channels, size)
+
+
+def _bytes(image: Any, where: str) -> Any:
+    """Bring deeper and indexed pixels to eight bits a channel; PIL itself would clip 16-bit ones at 255."""
+    from PIL import Image
+
+    if image.mode == "F":
+        raise DataError(f"{where}: its pixels are floats, of no known range; use an npz, or 8- or 16-bit images")
+    if image.mode.startswith("I"):
+        pixels = np.asarray(image).astype(np.int64)
+        if pixels.size and (pixels.min() < 0 or pixels.max() > 65535):
+            raise DataError(f"{where}: its pixels go beyond 16 bits ({pixels.min()} to {pixels.max()})")
+        # (v + 128) // 257 is v / 257 rounded, 65535 becoming 255.
+        return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA")
+    return image
+
+
+def allocate(count: int, shape: tuple[int, ...], where: str) -> np.ndarray:
+    """Return an unfilled uint8 array, or say how much memory it would have taken.
+
+    Raises
+    ------
+    DataError
+        When there is no room for it.
+    """
+    try:
+        return np.empty((count, *shape), np.uint8)
+    except MemoryError as error:
+        size = count * int(np.prod(shape)) / 2**30
+        raise DataError(f"{where}: {count} images of {shape} take {size:.1f} GB; lower limit or image_size") from error
