@@ -105,7 +105,7 @@ def rotation(task: Task, rng: np.random.Generator, degrees: float) -> Task:
     def turned(x: np.ndarray) -> np.ndarray:
         from scipy.ndimage import rotate
 
-        return rotate(x, degrees, axes=(3, 2), reshape=False, order=1, mode="grid-constant", cval=0)
+        return rotate(x, degrees, axes=(2, 3), reshape=False, order=1, mode="grid-constant", cval=0)
 
     return _mapped(task, turned)
 
