@@ -44,7 +44,8 @@ def open_image(path: str | Path) -> Any:
         raise DataError(f"{path}: no such image") from error
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{path}: not an image, or damaged") from error
-    except (OSError, ValueError, SyntaxError) as error:
+    except Exception as error:
+        # Pillow's readers raise a dozen types over damaged headers.
         raise DataError(f"{path}: cannot be read as an image: {error}") from error
 
 
@@ -78,7 +79,9 @@ def decode(image: Any, where: str, channels: int, size: int | None = None) -> np
         if size is not None and image.size != (size, size):
             image = image.resize((size, size), Image.Resampling.BILINEAR)
         pixels = np.asarray(image, dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:
         raise DataError(f"{where}: damaged image: {error}") from error
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
