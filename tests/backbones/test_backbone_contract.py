@@ -1,0 +1,154 @@
+"""The contract finds what it is there to find: each plug-in here breaks it in one way."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench.backbones.base import Backbone, backbone
+from bench.backbones.contract import check_backbone
+
+
+class Doubler(nn.Module):
+    """Changes its input in place."""
+
+    def forward(self, x):
+        return x.mul_(2)
+
+
+class AlwaysDrops(nn.Module):
+    """Drops whether it trains or not... but only outside of the frozen part's evaluation mode's reach."""
+
+    def forward(self, x):
+        return torch.nn.functional.dropout(x, 0.5, training=torch.is_grad_enabled())
+
+
+class Unseeded(nn.Linear):
+    """Initial values from elsewhere than torch's generator."""
+
+    def reset_parameters(self):
+        super().reset_parameters()
+        with torch.no_grad():
+            self.weight.copy_(torch.from_numpy(np.random.default_rng().standard_normal(self.weight.shape)))
+
+
+class Hidden(nn.Module):
+    """Has a state that no state dict holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+        self.scale = float(torch.rand(()))
+
+    def forward(self, x):
+        return self.linear(x) * self.scale
+
+
+class Detached(nn.Linear):
+    """Cuts the gradient."""
+
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+def two(first, second=None, width=4):
+    return Backbone({"b1": first, "b2": second or nn.Linear(4, 4)}, width)
+
+
+def wrong(name, depth=2):
+    def register(function):
+        return backbone(name, depth=depth)(function)
+
+    return register
+
+
+@wrong("test-good")
+def good(shape):
+    return two(nn.Linear(4, 4), nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4), nn.ReLU()))
+
+
+@wrong("test-depth", depth=3)
+def depth(shape):
+    return two(nn.Linear(4, 4))
+
+
+@wrong("test-width")
+def width(shape):
+    return two(nn.Linear(4, 4), nn.Linear(4, 4), width=4) if shape == (9,) else two(nn.Linear(4, 4), nn.Flatten(0))
+
+
+@wrong("test-inplace")
+def inplace(shape):
+    return two(nn.Linear(4, 4), Doubler())
+
+
+@wrong("test-dropout")
+def dropout(shape):
+    return two(nn.Sequential(nn.Linear(4, 4), AlwaysDrops()))
+
+
+@wrong("test-unseeded")
+def unseeded(shape):
+    return two(Unseeded(4, 4))
+
+
+@wrong("test-constant")
+def constant(shape):
+    torch.manual_seed(0)
+    return two(nn.Linear(4, 4))
+
+
+@wrong("test-hidden")
+def hidden(shape):
+    return two(Hidden())
+
+
+@wrong("test-detached")
+def detached(shape):
+    return two(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), Detached(4, 4)))
+
+
+@wrong("test-raises")
+def raises(shape):
+    raise ValueError("no such thing")
+
+
+@wrong("test-module")
+def module(shape):
+    return nn.Sequential(nn.Linear(4, 4))
+
+
+def test_a_good_one_passes():
+    assert check_backbone("test-good", (4,)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("test-depth", "declares 3 blocks but has 2"),
+        ("test-width", "shape"),
+        ("test-inplace", "block b2 changes its input in place"),
+        ("test-dropout", "differs from that in evaluation"),
+        ("test-unseeded", "two networks built with one seed differ"),
+        ("test-constant", "two networks built with different seeds are the same"),
+        ("test-hidden", "something is kept outside of it"),
+        ("test-detached", "a parameter that should be trained has no gradient"),
+        ("test-raises", "cannot be built: ValueError: no such thing"),
+        ("test-module", "cannot be built"),
+    ],
+)
+def test_a_broken_one_is_found(name, message):
+    problems = check_backbone(name, (4,))
+    assert any(message in problem for problem in problems), problems
+
+
+def test_unknown_arguments_are_named():
+    assert check_backbone("mlp", (4,), {"width": [3]}) == [
+        'backbone "mlp" has no argument "width"; did you mean "widths"?'
+    ]
+
+
+def test_the_caller_s_random_state_is_left_alone():
+    before = torch.random.get_rng_state()
+    check_backbone("test-good", (4,))
+    assert torch.equal(before, torch.random.get_rng_state())
