@@ -103,9 +103,11 @@ def _check_form(subject: _Subject, network: Backbone) -> Iterator[str]:
     with torch.no_grad():
         network.eval()
         x = subject.inputs(network)
-        features, logits = network.run_blocks(x), network(x)
-    if tuple(features.shape) != (_BATCH, network.width):
-        yield f"features must have shape (N, width) = ({_BATCH}, {network.width}), got {tuple(features.shape)}"
+        features = network.run_blocks(x)
+        if tuple(features.shape) != (_BATCH, network.width):
+            yield f"features must have shape (N, width) = ({_BATCH}, {network.width}), got {tuple(features.shape)}"
+            return
+        logits = network(x)
     if tuple(logits.shape) != (_BATCH, subject.classes):
         yield f"logits must have shape (N, classes) = ({_BATCH}, {subject.classes}), got {tuple(logits.shape)}"
     if not torch.isfinite(logits).all():

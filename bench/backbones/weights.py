@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -96,7 +97,8 @@ def _read_torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        # A whole archive that is refused is refused for what is in it; older files are no archives.
+        if zipfile.is_zipfile(path) or "global" in str(error).lower():
             raise DataError(
                 f"{path} holds more than tensors (a whole pickled module?), and reading it could run code; "
                 "save the model's state_dict() alone, with torch.save or safetensors"

@@ -7,6 +7,7 @@ from torch import nn
 
 from bench.backbones.base import Backbone, backbone
 from bench.backbones.contract import check_backbone
+from bench.registry import BACKBONES
 
 
 class Doubler(nn.Module):
@@ -17,7 +18,7 @@ class Doubler(nn.Module):
 
 
 class AlwaysDrops(nn.Module):
-    """Drops whether it trains or not... but only outside of the frozen part's evaluation mode's reach."""
+    """Drops whenever gradients are on, also in evaluation mode."""
 
     def forward(self, x):
         return torch.nn.functional.dropout(x, 0.5, training=torch.is_grad_enabled())
@@ -51,69 +52,81 @@ class Detached(nn.Linear):
         return super().forward(x).detach()
 
 
-def two(first, second=None, width=4):
-    return Backbone({"b1": first, "b2": second or nn.Linear(4, 4)}, width)
+def two(first, second=None):
+    return Backbone({"b1": first, "b2": second or nn.Linear(4, 4)}, 4)
 
 
-def wrong(name, depth=2):
-    def register(function):
-        return backbone(name, depth=depth)(function)
-
-    return register
+PLUG_INS = []
 
 
-@wrong("test-good")
+def plug_in(name, depth=2):
+    def keep(function):
+        PLUG_INS.append((name, depth, function))
+        return function
+
+    return keep
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch):
+    """Known here only: other tests go through every registered backbone."""
+    monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
+    for name, depth, function in PLUG_INS:
+        backbone(name, depth=depth)(function)
+
+
+@plug_in("test-good")
 def good(shape):
     return two(nn.Linear(4, 4), nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 4), nn.ReLU()))
 
 
-@wrong("test-depth", depth=3)
+@plug_in("test-depth", depth=3)
 def depth(shape):
     return two(nn.Linear(4, 4))
 
 
-@wrong("test-width")
+@plug_in("test-width")
 def width(shape):
-    return two(nn.Linear(4, 4), nn.Linear(4, 4), width=4) if shape == (9,) else two(nn.Linear(4, 4), nn.Flatten(0))
+    return two(nn.Linear(4, 4), nn.Linear(4, 5))
 
 
-@wrong("test-inplace")
+@plug_in("test-inplace")
 def inplace(shape):
     return two(nn.Linear(4, 4), Doubler())
 
 
-@wrong("test-dropout")
+@plug_in("test-dropout")
 def dropout(shape):
     return two(nn.Sequential(nn.Linear(4, 4), AlwaysDrops()))
 
 
-@wrong("test-unseeded")
+@plug_in("test-unseeded")
 def unseeded(shape):
     return two(Unseeded(4, 4))
 
 
-@wrong("test-constant")
+@plug_in("test-constant")
 def constant(shape):
     torch.manual_seed(0)
     return two(nn.Linear(4, 4))
 
 
-@wrong("test-hidden")
+@plug_in("test-hidden")
 def hidden(shape):
     return two(Hidden())
 
 
-@wrong("test-detached")
+@plug_in("test-detached")
 def detached(shape):
     return two(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), Detached(4, 4)))
 
 
-@wrong("test-raises")
+@plug_in("test-raises")
 def raises(shape):
     raise ValueError("no such thing")
 
 
-@wrong("test-module")
+@plug_in("test-module")
 def module(shape):
     return nn.Sequential(nn.Linear(4, 4))
 
@@ -126,7 +139,7 @@ def test_a_good_one_passes():
     ("name", "message"),
     [
         ("test-depth", "declares 3 blocks but has 2"),
-        ("test-width", "shape"),
+        ("test-width", "features must have shape (N, width) = (2, 4), got (2, 5)"),
         ("test-inplace", "block b2 changes its input in place"),
         ("test-dropout", "differs from that in evaluation"),
         ("test-unseeded", "two networks built with one seed differ"),

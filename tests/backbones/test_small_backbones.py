@@ -3,7 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional as F
+from torch import nn
 
 from bench.backbones.base import build
 from bench.backbones.contract import check_backbone
@@ -46,10 +46,10 @@ def test_cnn_is_convolution_rectifier_pooling():
     out = (x.double() / 255 - 0.5) / 0.5
     for index in (1, 2, 3, 4):
         weight, bias = (state[f"blocks.conv{index}.0.{part}"].double() for part in ("weight", "bias"))
-        out = F.relu(F.conv2d(out, weight, bias, padding=1))
+        out = nn.functional.relu(nn.functional.conv2d(out, weight, bias, padding=1))
         if index < 4:
-            out = F.max_pool2d(out, 2)
-    expected = F.linear(out.mean((2, 3)), state["head.weight"].double(), state["head.bias"].double())
+            out = nn.functional.max_pool2d(out, 2)
+    expected = nn.functional.linear(out.mean((2, 3)), state["head.weight"].double(), state["head.bias"].double())
     torch.testing.assert_close(network(network.prepare(x)).double(), expected, rtol=1e-4, atol=1e-5)
 
 

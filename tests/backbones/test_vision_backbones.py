@@ -102,5 +102,5 @@ def test_all_weights_of_a_model_share_their_constants():
 
 
 def test_too_small_an_image_is_refused():
-    with pytest.raises(DataError, match="inception_v3.*at least 75 x 75"):
+    with pytest.raises(DataError, match=r"inception_v3.*at least 75 x 75"):
         build("inception_v3", (3, 64, 64), 2, 0, 0)

@@ -1,5 +1,6 @@
 """The static table against the models that torchvision builds; on the meta device, where size costs nothing."""
 
+import re
 import subprocess
 import sys
 from itertools import groupby
@@ -98,8 +99,6 @@ def test_any_size_means_any_size(name, meta):
     ],
 )
 def test_impossible_shapes_are_said(name, shape, message):
-    import re
-
     assert re.search(message, shape_problem(name, shape))
 
 

@@ -63,7 +63,7 @@ class Planted:
 
 def test_no_code_of_a_pickle_runs(tmp_path):
     torch.save({"weight": torch.zeros(2), "extra": Planted(tmp_path / "ran")}, tmp_path / "evil.pt")
-    with pytest.raises(DataError, match="could run code.*state_dict"):
+    with pytest.raises(DataError, match=r"could run code.*state_dict"):
         load_state_dict_file(tmp_path / "evil.pt")
     torch.save(mlp(), tmp_path / "whole.pt")
     with pytest.raises(DataError, match="holds more than tensors"):
@@ -254,7 +254,7 @@ def imagenet(x):
 
 def test_published_weights_are_not_fetched_unasked(publish):
     _, _, cached = publish("resnet18")
-    with pytest.raises(DataError, match="are not at .*checkpoints.*download = true"):
+    with pytest.raises(DataError, match=r"are not at .*checkpoints.*download = true"):
         construct("resnet18", (3, 32, 32), "DEFAULT")
     assert not cached.exists()
 
