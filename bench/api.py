@@ -52,7 +52,7 @@ def run(
     Returns
     -------
     DataFrame
-        As :func:`bench.load_results` gives it.
+        As :func:`bench.load_results` gives it, of this suite as it now reads.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def run(
         For a suite, data or a folder that cannot be used. Failed trials raise nothing: they are rows.
     """
     from bench.launch.driver import run_suite
-    from bench.results import load_results
+    from bench.results import results_of
 
     loaded = load_suite(suite, tuple(str(p) for p in plugins))
     if seeds is not None:
@@ -76,7 +76,7 @@ def run(
         retry_failed=retry_failed,
         progress=progress,
     )
-    return load_results(out)
+    return results_of(loaded, out)
 
 
 def with_seeds(suite: Suite, seeds: Iterable[int] | int | str) -> Suite:

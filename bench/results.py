@@ -16,6 +16,8 @@ from bench.trial import SCHEMA_VERSION
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bench.suite.model import Suite
+
 PARQUET = "results.parquet"
 
 
@@ -79,6 +81,39 @@ _ORDER = [
 def _pair(record: dict[str, Any]) -> tuple:
     names = ("source", "target", "backbone", "weighting", "source_seed")
     return tuple(record[name] for name in names)
+
+
+def results_of(suite: Suite, folder: str | Path) -> pd.DataFrame:
+    """Return the rows of a run folder that belong to a suite as it now reads.
+
+    A folder may also hold rows of the suite as it was before its recipe, its data or its pairs were
+    changed; to compare those with the new ones would be wrong. They are left out with a warning.
+    Rows of seeds that the suite does not name stay.
+
+    Raises
+    ------
+    StoreError
+        As :func:`load_results`.
+    """
+    from bench.store import read_stored
+    from bench.suite.plan import Plan
+    from bench.trial import Card
+
+    rows = load_results(folder)
+    mine = rows[rows["suite"] == suite.name]
+    seeds = tuple(sorted({*suite.seeds, *(int(seed) for seed in mine["seed"].unique())}))
+    cards = {key: Card.from_json(values) for key, values in read_stored(folder).cards.items()}
+    wanted = set(mine["key"])
+    known = {
+        trial.key for trial in Plan(suite.model_copy(update={"seeds": seeds}), cards).trials() if trial.key in wanted
+    }
+    kept = mine[mine["key"].isin(known)].reset_index(drop=True)
+    kept.attrs["warnings"] = list(rows.attrs.get("warnings", []))
+    stale = len(mine) - len(kept)
+    if stale:
+        what = "1 row" if stale == 1 else f"{stale} rows"
+        kept.attrs["warnings"].append(f"{what} of the suite as it was before a change to it or its data: left out")
+    return kept
 
 
 def _from_parquet(folder: Path) -> pd.DataFrame:

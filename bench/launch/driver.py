@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -141,11 +141,12 @@ def run_suite(
         launcher = LocalProcesses(jobs) if jobs else Inline()
         with launcher, _work_folder(ledger.folder) as work:
             plan = _read_data(suite, stored, ledger, work, progress, selection)
-            ledger.append({"kind": "run", "suite": suite.name, **provenance.describe(device, jobs)})
+            config = suite.to_run(ledger.folder)
+            ledger.append({"kind": "run", "suite": suite.name, **provenance.describe(device, jobs), "config": config})
             sources = ledger.folder / "sources"
             sources.mkdir(exist_ok=True)
             launcher.configure(plan, setup_to_json(plan, work, sources, device))
-            with _interruptible(launcher) as interrupted:
+            with _interruptible(launcher, progress) as interrupted:
                 run = _Run(plan, stored, ledger, sources, launcher, progress, selection, retry_failed, interrupted)
                 run.everything()
     return _outcome(plan, stored, selection, bool(interrupted))
@@ -176,7 +177,7 @@ def _work_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _interruptible(launcher: Any) -> Iterator[list[int]]:
+def _interruptible(launcher: Any, progress: Progress) -> Iterator[list[int]]:
     """Let the first Ctrl-C finish what is in flight, and the second stop at once."""
     seen: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -188,6 +189,9 @@ def _interruptible(launcher: Any) -> Iterator[list[int]]:
         launcher.stop()
         if len(seen) > 1:
             raise KeyboardInterrupt
+        # The signal may have come in the middle of a write to the same stream, which forbids another.
+        with suppress(RuntimeError):
+            progress.note("stopping when what is in flight is done; Ctrl-C again stops at once")
 
     before = signal.signal(signal.SIGINT, handle)
     try:
@@ -225,7 +229,7 @@ def _read_data(
             ledger.append({"kind": "task", "key": spec.digest, "card": card.to_json()})
         progress.advance({"kind": "task"})
     plan = Plan(suite, cards)
-    problems += _check_data(plan, labels, selection)
+    problems += check_data(plan, labels, selection)
     if problems:
         raise SuiteError(f'suite "{suite.name}"', problems)
     return plan
@@ -237,7 +241,7 @@ def _as_stored(card: Card) -> dict[str, Any]:
     return json.loads(json.dumps(card.to_json()))
 
 
-def _check_data(plan: Plan, labels: dict[str, Any], selection: Selection) -> list[Problem]:
+def check_data(plan: Plan, labels: dict[str, Any], selection: Selection) -> list[Problem]:
     """Find sizes, classes and shapes that cannot be, before anything is trained."""
     from bench.tasks.fit import problem
     from bench.training.protocol import split_pool

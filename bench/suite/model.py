@@ -223,8 +223,29 @@ class Suite(_Part):
         """Return a path of the suite relative to the suite's folder."""
         return Path(self.folder) / Path(path).expanduser()
 
+    def to_run(self, folder: Path) -> dict[str, Any]:
+        """Return the suite as JSON-able values for a run folder's ledger, its paths relative to that folder."""
+        values = self.model_dump(mode="json")
+        values["plugins"] = [_relative(p, self.folder) if Path(p).is_absolute() else p for p in self.plugins]
+        values["folder"] = _relative(self.folder, folder)
+        return values
+
+    @classmethod
+    def from_run(cls, values: dict[str, Any], folder: Path) -> Suite:
+        """Build the suite that :meth:`to_run` gave, from a run folder that may have moved with it."""
+        return cls.model_validate({**values, "folder": str(folder / values["folder"])})
+
     def root(self) -> Path:
         """Return the data root: the suite's, else the environment's NTBENCH_DATA, else ./data."""
         import os
 
         return self.resolve(self.data_root) if self.data_root else Path(os.environ.get("NTBENCH_DATA", "data"))
+
+
+def _relative(path: str, start: str | Path) -> str:
+    import os
+
+    try:
+        return Path(os.path.relpath(path, start)).as_posix()
+    except ValueError:  # on another drive
+        return str(Path(path).resolve())

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from bench.errors import BenchError, DataError, Problem, nearest
+from bench.errors import BenchError, DataError, Problem
 from bench.identity import digest
 from bench.model_files import file_digest
 from bench.registry import WEIGHTINGS
-from bench.suite.model import Suite, parse_seeds, size_in_all
+from bench.suite.model import Suite, size_in_all
+from bench.suite.selection import EVERYTHING, Selection, demand
 from bench.suite.specs import (
     BackboneSpec,
     ModelSpec,
@@ -36,64 +37,22 @@ _CONDITIONS = {
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which of a suite's trials are meant: every given set must hold the trial's value.
+class Block:
+    """Trials that differ in strategy, size and seed alone.
 
-    Scratch trials are kept for every target that a selection leaves, whatever source it names.
+    Attributes
+    ----------
+    origin : (source, weighting), or None for what copies nothing
+    strategies : tuple of int
+        Indices into the plan's strategies of this backbone.
     """
 
-    sources: frozenset[str] | None = None
-    targets: frozenset[str] | None = None
-    backbones: frozenset[str] | None = None
-    strategies: frozenset[str] | None = None
-    weightings: frozenset[str] | None = None
-    sizes: frozenset[str] | None = None
-    seeds: frozenset[int] | None = None
-
-    @classmethod
-    def parse(cls, conditions: list[str], plan: Plan) -> Selection:
-        """Read conditions such as ``strategy=fine-tune,scratch`` or ``pair=noise->digits``.
-
-        Raises
-        ------
-        BenchError
-            For an unknown key or value, with the nearest match.
-        """
-        values: dict[str, frozenset] = {}
-
-        def put(key: str, items: list[str]) -> None:
-            if key == "seed":
-                items = [str(seed) for seed in parse_seeds(",".join(items))]
-            known = plan.values(key)
-            for item in items:
-                if item not in known:
-                    hint = nearest(item, known) or f"; the suite has: {', '.join(sorted(known))}"
-                    raise BenchError(f'--where {key}: the suite has no {key} "{item}"{hint}')
-            values[_CONDITIONS[key]] = frozenset(int(i) for i in items) if key == "seed" else frozenset(items)
-
-        for condition in conditions:
-            key, equals, text = condition.partition("=")
-            key, items = key.strip(), [item.strip() for item in text.split(",") if item.strip()]
-            if not equals or not items:
-                raise BenchError(f'--where "{condition}": write key=value, such as strategy=fine-tune')
-            if key == "pair":
-                ends = [item.partition("->") for item in items]
-                put("source", [source.strip() for source, _, _ in ends])
-                if any(target for _, _, target in ends):
-                    put("target", [target.strip() for _, _, target in ends if target])
-            elif key in _CONDITIONS:
-                put(key, items)
-            else:
-                raise BenchError(f'--where: unknown key "{key}"{nearest(key, [*_CONDITIONS, "pair"])}')
-        return cls(**values)
-
-    def has(self, field_name: str, value: object) -> bool:
-        """Whether `value` passes the condition on `field_name`."""
-        allowed = getattr(self, field_name)
-        return allowed is None or value in allowed
-
-
-EVERYTHING = Selection()
+    origin: tuple[str, str] | None
+    target: str
+    backbone: int
+    strategies: tuple[int, ...]
+    sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
 
 
 @dataclass
@@ -129,6 +88,7 @@ class Plan:
         if problems:
             raise BenchError(str(problems[0]))
         self._file_digests: dict[str, str] = {}
+        self._known_classes: dict[str, tuple[str, ...] | None] = {}
         self._strategy_digests = [[digest(s.identity()) for s in row] for row in self.strategies]
 
     def card(self, name: str) -> Card | None:
@@ -164,13 +124,44 @@ class Plan:
             "seed": {str(seed) for seed in suite.seeds},
         }[key]
 
+    def pairs_named(self, text: str) -> list[tuple[str, str]]:
+        """Return the pairs meant by "source->target", or by "source" alone.
+
+        Raises
+        ------
+        BenchError
+            When the suite has none, with the nearest match.
+        """
+        source, arrow, target = (part.strip() for part in text.partition("->"))
+        if not arrow and text.endswith("-"):
+            raise BenchError(f'--where pair={text}: quote the condition, the shell takes ">" for a redirection')
+        demand("source", source, self.values("source"))
+        if target:
+            demand("target", target, self.values("target"))
+        pairs = [(source, end) for end, sources in self.targets.items() if source in sources]
+        if target and (source, target) not in pairs:
+            ends = ", ".join(end for _, end in pairs)
+            raise BenchError(f'--where pair: the suite has no pair {source}->{target}; "{source}" goes to: {ends}')
+        return [(source, target)] if target else pairs
+
+    def classes(self, name: str) -> tuple[str, ...] | None:
+        """Return the class names of a task or handed-in model, or None where only the data tell."""
+        if name in self.models:
+            return self.models[name].classes
+        card = self.card(name)
+        if card is None and name not in self._known_classes:
+            self._known_classes[name] = self.tasks[name].classes() if name in self.tasks else None
+        return card.classes if card else self._known_classes[name]
+
     def sizes(self, target: str) -> list[int]:
         """Return the target sizes in examples in all (0 for one that needs data not read yet)."""
-        card = self.card(target)
+        card, classes = self.card(target), self.classes(target)
         sizes = []
         for size in self.suite.target_sizes:
-            known = card is not None or isinstance(size, int)
-            sizes.append(size_in_all(size, card.class_counts if card else ()) if known else 0)
+            if card is not None or isinstance(size, int):
+                sizes.append(size_in_all(size, card.class_counts if card else ()))
+            else:
+                sizes.append(size_in_all(size, (0,) * len(classes)) if classes and size != "all" else 0)
         return sizes
 
     # --- source models -----------------------------------------------------------------------------
@@ -206,46 +197,55 @@ class Plan:
 
     def zero_shot_possible(self, source: str, target: str) -> bool:
         """Whether a source head can label the target: its classes are all among the source's."""
-        card = self.card(target)
-        spec = self.models.get(source)
-        classes = spec.classes if spec else (self.card(source).classes if self.card(source) else None)
-        if card is None or classes is None:
+        source_classes, target_classes = self.classes(source), self.classes(target)
+        if source_classes is None or target_classes is None:
             return True
-        return set(card.classes) <= set(classes)
+        return set(target_classes) <= set(source_classes)
 
     def source_models(self, selection: Selection = EVERYTHING) -> Iterator[SourceModel]:
         """Yield each source model that the selected trials start from, once."""
         seen: set[SourceModel] = set()
-        for trial in self.trials(selection):
-            if trial.model is not None and trial.model not in seen:
-                seen.add(trial.model)
-                yield trial.model
+        for block in self.blocks(selection):
+            for seed in block.seeds if block.origin else ():
+                model = self._model(block, seed)
+                if model not in seen:
+                    seen.add(model)
+                    yield model
 
     # --- trials ------------------------------------------------------------------------------------
 
     def trials(self, selection: Selection = EVERYTHING) -> Iterator[Trial]:
         """Yield each trial once: for every target its scratch trials, then those of each source."""
+        for block in self.blocks(selection):
+            yield from self.expand(block)
+
+    def blocks(self, selection: Selection = EVERYTHING) -> Iterator[Block]:
+        """Yield the trials in blocks, in order; none is empty."""
+        seeds = tuple(seed for seed in self.suite.seeds if selection.has("seeds", seed))
         for target, sources in self.targets.items():
-            if not selection.has("targets", target):
+            if not selection.has_target(target):
                 continue
             for backbone, spec in enumerate(self.backbones):
                 if not selection.has("backbones", spec.label):
                     continue
-                yield from self._scratch_trials(target, backbone, selection)
+                found = [self._scratch_block(target, backbone, selection)]
                 for source in sources:
-                    if selection.has("sources", source):
-                        yield from self._transfer_trials(source, target, backbone, selection)
+                    if selection.has_pair(source, target):
+                        found += self._transfer_blocks(source, target, backbone, selection)
+                for origin, strategies, sizes in found:
+                    if strategies and sizes and seeds:
+                        yield Block(origin, target, backbone, tuple(strategies), tuple(sizes), seeds)
 
     def _chosen_sizes(self, target: str, selection: Selection) -> list[int]:
         pairs = zip(self.suite.target_sizes, self.sizes(target), strict=True)
         return [number for size, number in pairs if selection.has("sizes", str(size))]
 
-    def _scratch_trials(self, target: str, backbone: int, selection: Selection) -> Iterator[Trial]:
+    def _scratch_block(self, target: str, backbone: int, selection: Selection) -> tuple:
         # Scratch is the reference of every selected comparison, so a condition on strategies leaves it in.
-        chosen = [(i, s) for i, s in enumerate(self.strategies[backbone]) if s.transfer == 0]
-        yield from self._cross(None, target, backbone, chosen, self._chosen_sizes(target, selection), selection)
+        chosen = [i for i, s in enumerate(self.strategies[backbone]) if s.transfer == 0]
+        return None, chosen, self._chosen_sizes(target, selection)
 
-    def _transfer_trials(self, source: str, target: str, backbone: int, selection: Selection) -> Iterator[Trial]:
+    def _transfer_blocks(self, source: str, target: str, backbone: int, selection: Selection) -> Iterator[tuple]:
         possible = self.zero_shot_possible(source, target)
         trained, untrained = [], []
         for index, strategy in enumerate(self.strategies[backbone]):
@@ -253,26 +253,21 @@ class Plan:
                 continue
             if strategy.keep_head and not possible:
                 continue
-            (trained if strategy.trained else untrained).append((index, strategy))
+            (trained if strategy.trained else untrained).append(index)
         weightings = ("uniform",) if source in self.models else self.suite.weighting
         for weighting in weightings:
             if selection.has("weightings", weighting):
-                arguments = (source, weighting), target, backbone
                 # What trains nothing uses no target labels: its size axis collapses to 0.
-                yield from self._cross(*arguments, untrained, [0], selection)
-                yield from self._cross(*arguments, trained, self._chosen_sizes(target, selection), selection)
+                yield (source, weighting), untrained, [0]
+                yield (source, weighting), trained, self._chosen_sizes(target, selection)
 
-    def _cross(
-        self,
-        origin: tuple[str, str] | None,
-        target: str,
-        backbone: int,
-        strategies: list[tuple[int, Strategy]],
-        sizes: list[int],
-        selection: Selection,
-    ) -> Iterator[Trial]:
-        """Cross seeds, sizes and strategies for one (source, weighting), target and backbone."""
-        card = self.card(target)
+    def _model(self, block: Block, seed: int) -> SourceModel:
+        source, weighting = block.origin
+        return self.source_model(source, block.target, block.backbone, weighting, self.suite.source_seed(seed))
+
+    def expand(self, block: Block) -> Iterator[Trial]:
+        """Yield the trials of a block: its seeds, sizes and strategies crossed."""
+        card, target, backbone = self.card(block.target), block.target, block.backbone
         common = ""
         if card is not None:
             common = combine(
@@ -280,17 +275,12 @@ class Plan:
                  self._backbone_digest(backbone), self._recipe_digests[0]]
             )  # fmt: skip
         digests = self._strategy_digests[backbone]
-        for seed in self.suite.seeds:
-            if not selection.has("seeds", seed):
-                continue
-            model = None
-            if origin is not None:
-                source, weighting = origin
-                model = self.source_model(source, target, backbone, weighting, self.suite.source_seed(seed))
+        for seed in block.seeds:
+            model = self._model(block, seed) if block.origin else None
             start = f"{model.source}\x1e{model.key}" if model else ""
             known = common and (model is None or model.key)
-            for size in sizes:
-                for index, _ in strategies:
+            for size in block.sizes:
+                for index in block.strategies:
                     key = combine([common, start, digests[index], size, seed]) if known else ""
                     yield Trial(key, model, target, backbone, index, size, seed)
 
@@ -320,6 +310,12 @@ class Plan:
                     left = int(number * share)
                     message = f"leaves {left} examples to train on, fewer than the {len(card.classes)} classes"
                     found.append(Problem(place, message))
+            said: dict[int, object] = {}
+            for size, number in zip(self.suite.target_sizes, self.sizes(target), strict=True):
+                if number in said:
+                    message = f"is the same as size {said[number]}: {number} examples"
+                    found.append(Problem(f'target "{target}", size {size}', message))
+                said[number] = size
             for name, count in zip(card.classes, card.class_counts, strict=True):
                 if count == 0:
                     found.append(Problem(f'target "{target}"', f'class "{name}" has no training example'))

@@ -14,6 +14,7 @@ from bench.errors import BenchError, Problem, nearest
 from bench.identity import canonical, digest
 from bench.registry import BACKBONES, CHANGES, STRATEGIES, TASKS
 from bench.suite.model import Suite
+from bench.tasks.base import changed_classes, known_classes
 from bench.transfer.strategy import Phase, Strategy
 
 SHORTHANDS = {"folder": "image-folder", "npz": "npz", "table": "table"}
@@ -55,6 +56,19 @@ class TaskSpec:
             "args": dict(self.arguments),
             "changes": changes,
         }
+
+    def classes(self) -> tuple[str, ...] | None:
+        """Return the class names as far as they are known without the data, else None."""
+        try:
+            names = self.parent.classes() if self.parent else known_classes(self.base, self.arguments)
+            for change, arguments in self.changes:
+                known = {k: v.classes() if isinstance(v, TaskSpec) else v for k, v in arguments.items()}
+                if names is None or any(isinstance(v, TaskSpec) and known[k] is None for k, v in arguments.items()):
+                    return None
+                names = changed_classes(change, names, known)
+        except (BenchError, TypeError, ValueError):
+            return None  # an argument is wrong; building the task says which
+        return names
 
     @property
     def digest(self) -> str:
