@@ -107,7 +107,7 @@ def _strategies(known: pd.DataFrame) -> str | None:
 
     aside = len(places) - len(whole)
     missed = _count(aside, "strategy or depth", "strategies and depths")
-    rest = f" ({missed} left out: not run on every pair)" if aside else ""
+    rest = f"; {missed} left out, not run on every pair" if aside else ""
     return f"Over all sources, the safest is {says(best)} and the most harmful {says(worst)}{rest}."
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,19 @@ def print_table(comparisons: pd.DataFrame, console: Console, *, near: str = NEAR
     Gaps lose their decimal, and a table is then cut into several, where the terminal is too narrow.
     Where it cannot show the marks of the verdicts, plain characters stand in for them.
     """
+    if console.encoding.lower().startswith("utf"):
+        _print(comparisons, console, near, MARKS)
+        return
+    with console.capture() as capture:
+        _print(comparisons, console, near, ASCII_MARKS)
+    # What the terminal has no letter for loses its accent, or else becomes a question mark.
+    bare = "".join(c for c in unicodedata.normalize("NFKD", capture.get()) if not unicodedata.combining(c))
+    console.file.write(bare.encode(console.encoding, "replace").decode(console.encoding))
+
+
+def _print(comparisons: pd.DataFrame, console: Console, near: str, marks: dict[str, str]) -> None:
     from rich.text import Text
 
-    marks = MARKS if console.encoding.lower().startswith("utf") else ASCII_MARKS
     for grid in grids(comparisons, near=near):
         console.print(Text(grid.title, style="bold"))
         for table in _fitted(grid, console, marks):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,10 +40,24 @@ def correct(p: pd.Series, family: pd.Series, method: str) -> np.ndarray:
     groups = family.to_numpy()[tested]
     order = np.argsort(groups, kind="stable")
     starts = np.nonzero(np.diff(groups[order], prepend=np.nan))[0]
-    for members in np.split(tested[order], starts[1:]):
-        if len(members):
-            corrected[members] = multipletests(values[members], method=method)[1]
+    with _cheap_collections():
+        for members in np.split(tested[order], starts[1:]):
+            if len(members):
+                corrected[members] = multipletests(values[members], method=method)[1]
     return corrected
+
+
+@contextmanager
+def _cheap_collections() -> Iterator[None]:
+    """Set living objects aside from garbage collection, which `multipletests` runs at every call."""
+    if gc.get_freeze_count():
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def verdicts(ntg: np.ndarray, p: np.ndarray, p_equivalence: np.ndarray, alpha: float) -> np.ndarray:

@@ -1,0 +1,123 @@
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_suite import DISTANCE, synthetic_rows
+
+from bench.report.findings import findings
+from bench.schema import COMPARISON, conform, empty
+from bench.stats.gap import negative_transfer
+
+
+@pytest.fixture(scope="module")
+def comparisons():
+    return negative_transfer(synthetic_rows())
+
+
+def test_there_are_five_sentences_and_they_end(comparisons):
+    said = findings(comparisons)
+    assert len(said) == 5
+    assert all(sentence.endswith(".") and "nan" not in sentence for sentence in said)
+
+
+def test_shares_are_those_of_the_frame(comparisons):
+    first = findings(comparisons)[0]
+    counts = comparisons["verdict"].value_counts()
+    total = len(comparisons)
+    assert f"Of {total} comparisons (9 sources, 14 strategies and depths, 2 target sizes; 5 seeds each)" in first
+    for verdict in ("negative", "positive"):
+        assert f"{counts[verdict]} ({counts[verdict] / total:.0%})" in first
+    found = [int(n) for n in re.findall(r"(\d+) \(\d+%\)", first)]
+    assert sum(found) == total
+
+
+def test_extremes_are_those_of_the_frame_with_their_intervals(comparisons):
+    second = findings(comparisons)[1]
+    worst = comparisons.loc[comparisons["ntg"].idxmax()]
+    best = comparisons.loc[comparisons["ntg"].idxmin()]
+    for row in (worst, best):
+        assert f"{row['source']} -> digits" in second
+        low, high = 100 * row["ntg_low"], 100 * row["ntg_high"]
+        assert f"{100 * row['ntg']:+.1f} points [{low:+.1f}, {high:+.1f}], {row['verdict']}" in second
+    assert second.index(worst["source"]) < second.index("the largest gain")
+
+
+def test_best_and_worst_strategy_are_means_over_the_same_places(comparisons):
+    third = findings(comparisons)[2]
+    by = comparisons.groupby(["strategy", "transfer_depth", "frozen_depth"])["ntg"].mean()
+    name, _, _ = by.idxmin()
+    assert f"safest is {name}" in third
+    assert f"mean gap {100 * by.min():+.1f} points" in third
+    assert f"mean gap {100 * by.max():+.1f} points" in third
+    assert "of 18 comparisons" in third
+
+
+def test_a_strategy_that_only_near_sources_have_is_not_called_safest(comparisons):
+    only_near = ~((comparisons["strategy"] == "zero-shot") & (comparisons["frechet_distance"] > 5))
+    third = findings(comparisons[only_near].assign(ntg=lambda t: t["ntg"].where(t["strategy"] != "zero-shot", -0.9)))[2]
+    assert "zero-shot" not in third
+    assert "1 strategy or depth left out, not run on every pair" in third
+
+
+def test_depth_is_told_for_the_far_half(comparisons):
+    fourth = findings(comparisons)[3]
+    far = comparisons[comparisons["source"].isin(list(DISTANCE)[4:]) & (comparisons["strategy"] == "layer-transfer")]
+    mean = far.groupby("transfer_depth")["ntg"].mean()
+    assert fourth.startswith("For the 5 farthest pairs (by Fréchet distance)")
+    tuned = comparisons[comparisons["source"].isin(list(DISTANCE)[4:]) & (comparisons["strategy"] == "fine-tune")]
+    spread = {"layer-transfer": np.ptp(mean), "fine-tune": np.ptp(tuned.groupby("frozen_depth")["ntg"].mean())}
+    assert f"depth matters most in {max(spread, key=spread.get)}: best at f=0" in fourth
+    assert "worst at f=3" in fourth
+    assert "worse in 10 of 10 comparisons" in fourth
+
+
+def test_size_and_distance_are_those_of_the_frame(comparisons):
+    fifth = findings(comparisons)[4]
+    mean = 100 * comparisons.groupby("target_size")["ntg"].mean()
+    assert f"From 20 to 100 target examples the mean gap goes from {mean[20]:+.1f} to {mean[100]:+.1f} points" in fifth
+    # All 9! orders are equally likely by chance, and two of them are as clear as this one.
+    assert f"farther sources harm more (Kendall tau = +1.00, p = {2 / 362880:.2g}, 9 pairs to digits" in fifth
+
+
+def test_a_score_that_is_high_for_near_sources_is_read_the_right_way(comparisons):
+    scored = conform(comparisons.assign(leep=-comparisons["frechet_distance"], frechet_distance=None), COMPARISON)
+    assert "by LEEP, farther sources harm more (Kendall tau = -1.00" in findings(scored)[4]
+
+
+def test_no_relation_is_said_plainly(comparisons):
+    places = dict(zip(DISTANCE, [5, 1, 8, 3, 9, 2, 7, 4, 6], strict=True))
+    mixed = comparisons.assign(frechet_distance=comparisons["source"].map(places).astype(float))
+    assert "by Fréchet distance, no clear relation" in findings(mixed)[4]
+
+
+def test_few_pairs_are_not_correlated():
+    few = negative_transfer(synthetic_rows(sources=tuple(DISTANCE)[:3], sizes=(20,)))
+    assert findings(few)[-1] == "3 pairs to digits are too few to relate the gap to Fréchet distance."
+
+
+def test_one_seed_is_said_to_decide_nothing():
+    said = findings(negative_transfer(synthetic_rows(seeds=1)))
+    assert "One seed allows no verdict" in said[0]
+    assert "one seed, no interval" in said[1]
+
+
+def test_no_harm_is_not_called_harm():
+    near = negative_transfer(synthetic_rows(sources=("printed-digits",), points=(("fine-tune", 4, 0),), sizes=(20,)))
+    assert "No mean gap is above zero" in findings(near)[1]
+
+
+def test_nothing_to_say():
+    assert findings(empty(COMPARISON)) == ["No comparison has a result yet."]
+
+
+def test_order_of_the_comparisons_decides_nothing(comparisons):
+    shuffled = comparisons.sample(frac=1, random_state=1)
+    shuffled.attrs = comparisons.attrs
+    assert findings(shuffled) == findings(comparisons)
+
+
+def test_targets_are_told_apart():
+    both = pd.concat([synthetic_rows(seeds=2), synthetic_rows(seeds=2, sources=("noise",), target="letters")])
+    said = findings(negative_transfer(both))
+    assert "9 pairs to digits" in said[4]
