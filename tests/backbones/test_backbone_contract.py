@@ -68,11 +68,13 @@ def plug_in(name, depth=2):
 
 
 @pytest.fixture(autouse=True)
-def _registered(monkeypatch):
+def _registered():
     """Known here only: other tests go through every registered backbone."""
-    monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
     for name, depth, function in PLUG_INS:
         backbone(name, depth=depth)(function)
+    yield
+    for name, _, _ in PLUG_INS:
+        del BACKBONES._entries[name]
 
 
 @plug_in("test-good")
