@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,9 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     -------
     DataFrame
         One row a trial in the order of the suite, columns as :data:`bench.schema.TRIAL` documents
-        them: accuracies are fractions, `source` is missing for scratch. Of several records of one trial
-        the last counts. ``attrs["warnings"]`` says what could not be read.
+        them: accuracies are fractions, `source` is missing for scratch. Of several records for one place
+        in the table the last counts, and rows of an earlier recipe or of other target data are left
+        out, so that what is compared was made alike. ``attrs["warnings"]`` says what is not there.
 
     Raises
     ------
@@ -44,32 +46,39 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     folder = Path(folder)
     if not ledgers(folder):
         return _from_parquet(folder)
-    damage, warnings = Damage(), []
-    rows: dict[str, dict[str, Any]] = {}
+    damage, left_out = Damage(), Counter()
+    rows: dict[tuple, dict[str, Any]] = {}
     values: dict[tuple, dict[str, Any]] = {}
-    other_schemas: set[Any] = set()
+    latest: dict[tuple, str] = {}
     for record in read_records(folder, damage):
-        if record["kind"] == "trial":
-            if record.get("schema") != SCHEMA_VERSION:
-                other_schemas.add(record.get("schema"))
-                continue
+        if record["kind"] == "similarity":
+            values[_pick(record, _MODEL)] = record["values"]
+        elif record["kind"] == "trial" and record.get("schema") != SCHEMA_VERSION:
+            left_out[f"of schema version {record.get('schema')} (this is version {SCHEMA_VERSION})"] += 1
+        elif record["kind"] == "trial":
             row = dict(record["row"])
             row["traceback"] = record["key"] if record["detail"].get("traceback") else None
-            rows[record["key"]] = row
-        elif record["kind"] == "similarity":
-            values[_pair(record)] = record["values"]
-    if damage.lines:
-        warnings.append(str(damage))
-    if other_schemas:
-        shown = ", ".join(sorted(map(str, other_schemas)))
-        warnings.append(f"rows of schema version {shown} are left out: this is version {SCHEMA_VERSION}")
-    for row in rows.values():
-        row.update(values.get(_pair(row), {}))
-    frame = conform(list(rows.values()), TRIAL)
+            latest[_pick(row, _CONTEXT)] = row["context"]
+            rows[_pick(row, _PLACE)] = row
+    kept = [row for row in rows.values() if row["context"] == latest[_pick(row, _CONTEXT)]]
+    if len(kept) < len(rows):
+        left_out["of an earlier recipe, backbone or version of the target's data"] += len(rows) - len(kept)
+    for row in kept:
+        row.update(values.get(_pick(row, _MODEL), {}))
+    frame = conform(kept, TRIAL)
     frame = frame.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
-    frame.attrs["warnings"] = warnings
+    frame.attrs["warnings"] = [str(damage)] if damage.lines else []
+    frame.attrs["warnings"] += [f"{count} rows {why} are left out" for why, count in left_out.items()]
     return frame
 
+
+# Where a row stands in the table. A new row for an old place (its source's data changed, say) replaces it.
+_PLACE = (
+    "suite", "source", "target", "backbone", "strategy", "transfer_depth", "frozen_depth", "weighting",
+    "target_size", "seed",
+)  # fmt: skip
+_CONTEXT = ("suite", "target", "backbone")
+_MODEL = ("source", "target", "backbone", "weighting", "source_seed")
 
 # The ledger's order is that in which trials happened to finish; the table's does not depend on it.
 _ORDER = [
@@ -78,8 +87,7 @@ _ORDER = [
 ]  # fmt: skip
 
 
-def _pair(record: dict[str, Any]) -> tuple:
-    names = ("source", "target", "backbone", "weighting", "source_seed")
+def _pick(record: dict[str, Any], names: tuple[str, ...]) -> tuple:
     return tuple(record[name] for name in names)
 
 

@@ -161,7 +161,6 @@ class Runner:
             "best_step": fitted.best_step,
             "trainable_parameters": trainable_parameters(network, strategy),
             "source_accuracy": source.accuracy if source else None,
-            "validation": plan.suite.recipe.validation_label if strategy.trained else "none",
             "n_test": len(data.y_test),
             "seconds": time.perf_counter() - began,
         }

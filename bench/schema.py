@@ -73,6 +73,7 @@ TRIAL: tuple[Column, ...] = (
     Column("source_accuracy", "float64", "Source model's accuracy on its own test set, fraction"),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),
+    Column("context", "string", "Digest of what comparable trials share: target data, backbone, recipe"),
     Column("error", "string", "What went wrong in a failed trial"),
     Column("traceback", "string", "Where a failed trial's traceback is kept"),
     Column("key", "string", "Digest of everything that decides the trial's result"),

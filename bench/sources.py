@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from bench.backbones.base import Backbone, build
 from bench.errors import BenchError, DataError
 from bench.model_files import file_digest, path_of
+from bench.registry import BACKBONES
 from bench.seeding import derive
 from bench.suite.plan import Plan
+from bench.suite.specs import BackboneSpec, ModelSpec
 from bench.tasks.base import Task
 from bench.training.data import prepare
 from bench.training.fit import fit, score
@@ -75,12 +76,23 @@ def train_source(plan: Plan, model: SourceModel, task: Task, device: torch.devic
     network.eval()
     accuracy, loss = score(logits(network, data.x_test), data.y_test)
     record = {
-        "kind": "source", "key": model.key, "source": model.source, "backbone": spec.label,
-        "weighting": model.weighting, "source_seed": model.seed, "status": "ok", "source_accuracy": accuracy, "source_loss": loss,
-        "val_accuracy": fitted.val_accuracy, "learning_rate": fitted.learning_rate, "steps": fitted.steps,
-        "best_step": fitted.best_step, "classes": list(task.classes), "curve": fitted.curve,
+        "kind": "source",
+        "key": model.key,
+        "source": model.source,
+        "backbone": spec.label,
+        "weighting": model.weighting,
+        "source_seed": model.seed,
+        "status": "ok",
+        "source_accuracy": accuracy,
+        "source_loss": loss,
+        "val_accuracy": fitted.val_accuracy,
+        "learning_rate": fitted.learning_rate,
+        "steps": fitted.steps,
+        "best_step": fitted.best_step,
+        "classes": list(task.classes),
+        "curve": fitted.curve,
         "seconds": time.perf_counter() - began,
-    }  # fmt: skip
+    }
     return network, record
 
 
@@ -126,16 +138,27 @@ def _load_handed_in(plan: Plan, model: SourceModel, device: torch.device) -> Loa
     from bench.backbones.weights import load_into, load_state_dict_file
 
     given, spec = plan.models[model.source], plan.backbones[model.backbone]
-    if given.weights:
-        network = build(
-            spec.name, model.shape, 1, 0, 0, **spec.arguments, weights=given.weights, download=given.download
-        )
-        published = getattr(network, "published_head", None)
-        network.head = published if published is not None else nn.Identity()
-        return LoadedSource(network.to(device).eval().requires_grad_(False), given.classes, None)
-    network = build(spec.name, model.shape, max(1, len(given.classes)), 0, 0, **spec.arguments)
     try:
-        load_into(network, load_state_dict_file(given.state_dict), blocks_only=not given.classes)
+        if given.weights:
+            network, classes = _published(spec, model.shape, given)
+        else:
+            network = build(spec.name, model.shape, max(1, len(given.classes)), 0, 0, **spec.arguments)
+            load_into(network, load_state_dict_file(given.state_dict), blocks_only=not given.classes, adapt=True)
+            classes = given.classes
     except BenchError as error:
         raise DataError(f"model {given.name}: {error}") from error
-    return LoadedSource(network.to(device).eval().requires_grad_(False), given.classes, None)
+    return LoadedSource(network.to(device).eval().requires_grad_(False), classes, None)
+
+
+def _published(spec: BackboneSpec, shape: tuple[int, ...], given: ModelSpec) -> tuple[Backbone, tuple[str, ...]]:
+    """Return torchvision's published model and the classes of its head (none where it cannot be kept)."""
+    if "weights" not in BACKBONES.get(spec.name).parameters:
+        raise DataError(f'backbone "{spec.name}" has no published weights; torchvision\'s models have')
+    arguments = {**spec.arguments, "weights": given.weights, "download": given.download}
+    network = build(spec.name, shape, 1, 0, 0, **arguments)
+    if network.published_head is None:
+        return network, ()
+    from bench.backbones.vision_build import find_weights
+
+    network.head = network.published_head
+    return network, tuple(find_weights(spec.name, given.weights).meta["categories"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from bench.errors import BenchError, DataError, Problem
+from bench.errors import BenchError, Problem
 from bench.identity import digest
 from bench.model_files import file_digest
 from bench.registry import WEIGHTINGS
@@ -265,15 +265,22 @@ class Plan:
         source, weighting = block.origin
         return self.source_model(source, block.target, block.backbone, weighting, self.suite.source_seed(seed))
 
+    def context(self, target: str, backbone: int) -> str:
+        """Return the digest of what all comparable trials share: target data, input shape, backbone, recipe.
+
+        Empty while the target's data have not been read.
+        """
+        card = self.card(target)
+        if card is None:
+            return ""
+        shape, network = self.input_shape(target), self._backbone_digest(backbone)
+        data = [target, card.fingerprint, card.version, shape]
+        return combine(["trial", SCHEMA_VERSION, *data, network, self._recipe_digests[0]])
+
     def expand(self, block: Block) -> Iterator[Trial]:
         """Yield the trials of a block: its seeds, sizes and strategies crossed."""
-        card, target, backbone = self.card(block.target), block.target, block.backbone
-        common = ""
-        if card is not None:
-            common = combine(
-                ["trial", SCHEMA_VERSION, target, card.fingerprint, card.version, self.input_shape(target),
-                 self._backbone_digest(backbone), self._recipe_digests[0]]
-            )  # fmt: skip
+        target, backbone = block.target, block.backbone
+        common = self.context(target, backbone)
         digests = self._strategy_digests[backbone]
         for seed in block.seeds:
             model = self._model(block, seed) if block.origin else None
@@ -320,17 +327,3 @@ class Plan:
                 if count == 0:
                     found.append(Problem(f'target "{target}"', f'class "{name}" has no training example'))
         return found
-
-
-def known_cards(plan: Plan) -> Mapping[str, Card]:
-    """Return the cards of a plan's tasks, or say which are missing.
-
-    Raises
-    ------
-    DataError
-        When the data of a task have not been read.
-    """
-    missing = [name for name in plan.tasks if plan.card(name) is None]
-    if missing:
-        raise DataError(f"the data of {', '.join(missing)} have not been read")
-    return plan.cards
