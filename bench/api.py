@@ -33,7 +33,7 @@ def run(
     suite : path, mapping or Suite
         A TOML file, its content as a dictionary, or a suite built in Python.
     out : path, optional
-        Run folder; ``results/<name of the suite>`` by default. Running again resumes.
+        Run folder; ``runs/<name of the suite>`` by default. Running again resumes.
     jobs : int, optional
         Worker processes of one thread each; 0 runs in this process; one a core by default. The table
         does not depend on it.
@@ -65,7 +65,7 @@ def run(
     loaded = load_suite(suite, tuple(str(p) for p in plugins))
     if seeds is not None:
         loaded = with_seeds(loaded, seeds)
-    out = Path("results") / loaded.name if out is None else Path(out)
+    out = Path("runs") / loaded.name if out is None else Path(out)
     conditions = list(where)
     run_suite(
         loaded,

@@ -1,0 +1,37 @@
+# Everything happens in .venv, which is made on the first use. Needs Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.installed
+
+.PHONY: help install bench test lint clean
+
+help:
+	@echo "make bench    install, run the default suite, print its table and where the report is"
+	@echo "make test     install, run the tests"
+	@echo "make install  install into $(VENV)"
+	@echo "make lint     check style"
+	@echo "make clean    remove $(VENV) (runs and results stay)"
+
+install: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "ntbench needs Python 3.11 or newer; $(PYTHON) is not. Say which: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "python3 -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+bench: $(READY)
+	$(BIN)/ntbench run experiments/default.toml
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV)
