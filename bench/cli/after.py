@@ -1,0 +1,87 @@
+"""What a run ends with: failures, the comparison table, findings and the paths of what was written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.terminal import console, print_comparisons
+from bench.cli.wording import counted, state
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.launch.driver import Outcome
+    from bench.suite import Suite
+
+SHOWN_FAILURES = 5
+KEY = 10  # characters of a key that are enough to name a trial
+
+
+def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
+    """Write the derived files and print the results of a run."""
+    from bench.report.findings import findings
+    from bench.report.grid import NEAR
+    from bench.report.write import write_report
+    from bench.results import results_of
+    from bench.stats.gap import negative_transfer
+
+    rows = results_of(suite, folder)
+    options = suite.statistics.model_dump()
+    written = write_report(rows, folder, header_of(folder), **options)
+    comparisons = negative_transfer(rows, **options)
+    if len(comparisons):
+        print_comparisons(comparisons, NEAR)
+        print()
+        say_list("Findings", findings(comparisons))
+    say_list("Warnings", [*rows.attrs.get("warnings", []), *comparisons.attrs["warnings"]])
+    say_list("Written", map(str, written))
+    sys.stdout.flush()
+    print(f"{suite.name}, trials: {state(outcome.done, outcome.failed, outcome.missing)}", file=sys.stderr)
+    if outcome.failed:
+        _say_failures(rows, folder)
+
+
+def header_of(folder: Path) -> dict[str, Any]:
+    """Return the provenance of the last run in a folder, as the report gives it."""
+    from bench.store import read_stored
+
+    runs = read_stored(folder).runs
+    return {key: value for key, value in runs[-1].items() if key not in ("kind", "config")} if runs else {}
+
+
+def say_list(title: str, lines: Iterable[str]) -> None:
+    """Print a heading and one point a line (nothing where there is none)."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    lines = list(lines)
+    if not lines:
+        return
+    page = console(sys.stdout)
+    page.print(Text(title, style="bold"))
+    for line in lines:
+        if page.is_terminal and title != "Written":
+            page.print(Padding(Text(line), (0, 0, 0, 2)))
+        else:
+            print(f"  {line}")  # not wrapped: whoever reads this is a program, or will want to copy a path
+
+
+def _say_failures(rows: pd.DataFrame, folder: Path) -> None:
+    """List the first failed trials on standard error, and how to see more of them."""
+    failed = rows[rows["status"] == "failed"]
+    said = [f"failed: {row_name(row)}: {row['error']}" for row in failed.head(SHOWN_FAILURES).to_dict("records")]
+    if len(failed) > SHOWN_FAILURES:
+        said.append(f"... and {counted(len(failed) - SHOWN_FAILURES, 'failure')} more")
+    key = failed["key"].iloc[0][:KEY] if len(failed) else ""
+    said.append(f"a traceback: ntbench status {folder} --traceback {key}; run them again: --retry-failed")
+    print("\n".join(said), file=sys.stderr)
+
+
+def row_name(row: dict[str, Any]) -> str:
+    """Name a trial as its row says it."""
+    source = f"{row['source']} -> " if isinstance(row["source"], str) else ""
+    how = f"{row['strategy']} ({row['transfer_depth']}, {row['frozen_depth']})"
+    return f"{row['key'][:KEY]} {source}{row['target']}, {how}, size {row['target_size']}, seed {row['seed']}"

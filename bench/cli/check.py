@@ -1,0 +1,236 @@
+"""``ntbench check``: every mistake of a suite or plug-in at once, and the contracts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import Plugins
+
+if TYPE_CHECKING:
+    from bench.registry import Entry
+    from bench.suite import Suite
+
+# Inputs on which a backbone is tried, small first: it may refuse those that it cannot take.
+SHAPES = ((1, 8, 8), (16,), (3, 32, 32), (3, 64, 64), (3, 96, 96), (3, 224, 224), (3, 299, 299))
+OFFLINE = {
+    "tasks": ("digits", "printed-digits", "glyphs", "patches", "noise", "moons"),
+    "backbones": ("mlp", "cnn"),
+}
+
+
+def check(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|NAME]...", help="Suites, plug-in files or names; the offline built-ins if none."),
+    ] = None,
+    data: Annotated[
+        bool, typer.Option("--data", help="Read a suite's data too: contract of every task, sizes, shapes.")
+    ] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Check suites, plug-ins or names.
+
+    Of a suite, every mistake is said at once, each with its place. Of a plug-in or a name, the contract
+    is run that all tasks, changes, backbones, strategies and measures keep. Exit code 2 if anything is
+    wrong.
+    """
+    from bench.errors import BenchError
+    from bench.registry import load_plugin
+
+    for path in plugin or ():
+        load_plugin(path)
+    wrong = 0
+    for item in what or [""]:
+        try:
+            wrong += _check_item(item, data)
+        except BenchError as error:
+            print(f"error: {error}", file=sys.stderr)
+            wrong += 1
+    if wrong:
+        raise typer.Exit(2)
+
+
+def _check_item(item: str, data: bool) -> int:
+    """Check one argument and return how many things are wrong."""
+    path = Path(item)
+    if not item:
+        return _check_entries(_offline())
+    if path.suffix == ".toml" or (path.is_file() and path.suffix != ".py"):
+        return _check_suite(path, data)
+    if path.suffix == ".py":
+        return _check_entries(_registered_by(path))
+    return _check_entries(_named(item))
+
+
+# --- what to check -------------------------------------------------------------------------------------
+
+
+def _offline() -> list[tuple[str, Entry]]:
+    from bench.cli.listing import registries
+
+    known = registries()
+    names = {**{kind: known[kind].names() for kind in ("changes", "strategies", "measures")}, **OFFLINE}
+    every = [(kind, known[kind].get(name)) for kind in known for name in names.get(kind, ())]
+    return [(kind, entry) for kind, entry in every if not entry.problems({})]
+
+
+def _registered_by(path: Path) -> list[tuple[str, Entry]]:
+    from bench.cli.listing import registries
+    from bench.errors import DataError
+    from bench.registry import load_plugin
+
+    known = registries()
+    before = {kind: set(registry.names()) for kind, registry in known.items()}
+    load_plugin(path)
+    file = str(path.expanduser().resolve())
+    found = []
+    for kind, registry in known.items():
+        for name in registry.names():
+            new = name not in before[kind]
+            if new or getattr(getattr(registry.get(name).function, "__code__", None), "co_filename", "") == file:
+                found.append((kind, registry.get(name)))
+    if not found:
+        raise DataError(f"plug-in {path} registers nothing; decorate a function with @bench.task, @bench.strategy, ...")
+    return found
+
+
+def _named(name: str) -> list[tuple[str, Entry]]:
+    from bench.cli.listing import registries
+    from bench.errors import unknown
+
+    known = registries()
+    found = [(kind, registry.get(name)) for kind, registry in known.items() if name in registry]
+    if not found:
+        raise unknown("file or name", name, {n for registry in known.values() for n in registry.names()})
+    return found
+
+
+# --- contracts -----------------------------------------------------------------------------------------
+
+
+def _check_entries(entries: Iterable[tuple[str, Entry]]) -> int:
+    wrong = 0
+    for kind, entry in entries:
+        needed = entry.problems({})
+        if kind not in CONTRACTS:
+            print(f"ok       {entry.kind} {entry.name} (registered; this kind has no contract)")
+        elif needed:
+            print(f"skipped  {entry.kind} {entry.name}: {needed[0]}; name it in a suite: ntbench check SUITE --data")
+        else:
+            wrong += _say(f"{entry.kind} {entry.name}", CONTRACTS[kind](entry))
+    return wrong
+
+
+def _say(subject: str, problems: list[str]) -> int:
+    print(f"{'WRONG' if problems else 'ok':<8} {subject}", flush=True)
+    for problem in problems:
+        print(f"         {problem}")
+    return len(problems)
+
+
+def _check_task(entry: Entry) -> list[str]:
+    import os
+
+    from bench.suite.specs import TaskSpec
+    from bench.tasks.build import build_task
+    from bench.tasks.contract import check_task
+
+    root = Path(os.environ.get("NTBENCH_DATA", "data"))
+    return check_task(lambda: build_task(TaskSpec(entry.name, base=entry.name), root))
+
+
+def _check_backbone(entry: Entry) -> list[str]:
+    from bench.backbones.contract import check_backbone
+    from bench.errors import BenchError
+
+    refusals = []
+    for shape in SHAPES:
+        try:
+            entry.function(shape)
+        except BenchError as error:
+            refusals.append(str(error))
+        except Exception as error:
+            refusals.append(f"for inputs of shape {shape}: {type(error).__name__}: {error}")
+        else:
+            return check_backbone(entry.name, shape)
+    return [f"can be built for none of the inputs it was tried on: {refusal}" for refusal in dict.fromkeys(refusals)]
+
+
+def _check_strategy(entry: Entry) -> list[str]:
+    from bench.transfer.contract import check_strategy
+
+    return check_strategy(entry)
+
+
+def _check_change(entry: Entry) -> list[str]:
+    from bench.tasks.contract_change import check_change
+
+    return check_change(entry)
+
+
+def _check_measure(entry: Entry) -> list[str]:
+    from bench.similarity.contract import check_measure
+
+    return check_measure(entry)
+
+
+CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
+    "tasks": _check_task,
+    "changes": _check_change,
+    "backbones": _check_backbone,
+    "strategies": _check_strategy,
+    "measures": _check_measure,
+}
+
+
+# --- suites --------------------------------------------------------------------------------------------
+
+
+def _check_suite(path: Path, data: bool) -> int:
+    from bench.cli.wording import counted
+    from bench.suite import Plan, load_suite
+    from bench.suite.count import count
+
+    suite = load_suite(path)
+    counts = count(Plan(suite))
+    models, trials = counts.all_models.total, counts.all_trials.total
+    if data:
+        wrong = _check_data(suite)
+        if wrong:
+            return wrong
+    read = "" if data else "; its data were not read (--data)"
+    print(f"ok       suite {suite.name}: {counted(models, 'source model')}, {counted(trials, 'trial')}{read}")
+    return 0
+
+
+def _check_data(suite: Suite) -> int:
+    """Build every task, run its contract, and check what only data can show."""
+    from bench.launch.driver import check_data
+    from bench.suite import Plan, Selection
+    from bench.tasks.base import Task
+    from bench.tasks.build import build_task, card_of
+    from bench.tasks.contract import check_task
+
+    plan = Plan(suite)
+    cards, labels, wrong = {}, {}, 0
+    for name, spec in plan.tasks.items():
+        built: list[Task] = []
+
+        def build(spec=spec, built=built) -> Task:  # noqa: ANN001
+            built[:] = [build_task(spec, suite.root())]
+            return built[0]
+
+        wrong += _say(f"task {name}", check_task(build))
+        if built:
+            cards[spec.digest] = card_of(built[0])
+            labels[name] = built[0].y
+    if len(cards) == len(plan.tasks):
+        problems = check_data(Plan(suite, cards), labels, Selection())
+        if problems:
+            wrong += _say(f"suite {suite.name}", [str(problem) for problem in problems])
+    return wrong

@@ -1,0 +1,136 @@
+"""``ntbench new``: files to start from, each of which runs as it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits and hyphens.", show_default=False)]
+Into = Annotated[Path, typer.Option("--folder", metavar="DIR", help="Where it is written.")]
+
+PAIR = """\
+# Does starting from a model trained on "{name}-source" hurt "{name}-target", and how much?
+#
+#   ntbench check {file} --data     every mistake at once
+#   ntbench show '{name}-source->{name}-target' --suite {file}
+#   ntbench plan  {file}            how many trials, how long
+#   ntbench run   {file}            about a minute on two cores as it stands
+
+backbones    = ["cnn"]                                  # ntbench list backbones
+strategies   = ["feature-extraction", "fine-tune"]      # ntbench list strategies; scratch is always added
+target_sizes = [50]                                     # labelled target examples in all, or "5 per class", "all"
+seeds        = 3                                        # 10 give intervals worth printing
+image_size   = 16                                       # every image is brought to 16 x 16
+{plugins}
+[tasks]
+# Put your own in place of these two (paths are relative to this file):
+#   {{ folder = "data/xrays", image_size = 64 }}          one folder of images per class, or train/ and test/ of them
+#   {{ npz = "data/mine.npz" }}                           arrays x and y, perhaps x_test and y_test
+#   {{ table = "data/mine.csv", label = "species" }}      rows of numbers; use backbones = ["mlp"]
+{name}-source = {{ task = "{source}" }}
+{name}-target = {{ task = "digits" }}
+# A hostile version of the source, as a control that harm is found (ntbench list changes):
+{name}-hostile = {{ task = "{name}-source", shuffled_labels = true }}
+
+[[pairs]]
+sources = ["{name}-source", "{name}-hostile"]
+target  = "{name}-target"
+"""
+
+TASK = '''\
+"""A task of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import bench
+
+
+@bench.task("{name}", version=1)  # raise the version when the data change
+def {function}(root, *, n=600):  # further arguments can be set in a suite: {{ task = "{name}", n = 900 }}
+    rng = bench.generator("{name}", n)  # put your own data here; root is the folder of data sets
+    y = rng.integers(0, 2, n)
+    x = rng.integers(0, 128, (n, 1, 16, 16)).astype("uint8")  # N x C x H x W, or N x D for tables
+    x[y == 1, :, 4:12, 4:12] += 100  # the second class has a bright square
+    return bench.Task(x, y, classes=["plain", "square"])  # test set: cut by the protocol unless given
+'''
+
+STRATEGY = '''\
+"""A strategy of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import bench
+
+
+@bench.strategy("{name}")
+def {function}(depth, *, copied_lr=None):
+    """Copy the first k blocks of L = depth, freeze half of them, train the rest: (k, k // 2) for every k."""
+    for k in range(1, depth + 1):
+        yield bench.point("{name}", k, k // 2, copied_lr=copied_lr)
+'''
+
+
+def pair(
+    name: Name,
+    folder: Into = Path(),
+    with_task: Annotated[bool, typer.Option("--task", help="Also write a task of your own as a plug-in.")] = False,
+) -> None:
+    """Write NAME.toml: a suite for a pair of your own, which runs as it is."""
+    file = _path(folder, name, ".toml")
+    plugins, source = "", "printed-digits"
+    if with_task:
+        own = _path(folder, f"{name}-task".replace("-", "_"), ".py")
+        _write(own, _task_text(f"{name}-task", own))
+        plugins, source = f'plugins      = ["{own.name}"]\n', f"{name}-task"
+    _write(file, PAIR.format(name=name, file=file, plugins=plugins, source=source))
+    print(f"next: ntbench check {file} --data; ntbench run {file}")
+
+
+def task(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a task of your own in ten lines."""
+    file = _path(folder, name.replace("-", "_"), ".py")
+    _write(file, _task_text(name, file))
+    print(f"next: ntbench check {file}; ntbench show {name} --plugin {file}")
+
+
+def strategy(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a strategy of your own."""
+    file = _path(folder, name.replace("-", "_"), ".py")
+    _write(file, STRATEGY.format(name=name, file=file.name, function=_identifier(name)))
+    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], strategies = ["{name}"]')
+
+
+def _task_text(name: str, file: Path) -> str:
+    return TASK.format(name=name, file=file.name, function=_identifier(name))
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W", "_", name)
+
+
+def _path(folder: Path, name: str, suffix: str) -> Path:
+    """Return where a scaffold goes.
+
+    Raises
+    ------
+    BenchError
+        For a name that cannot be a file, a task and a Python name at once, or one that is taken.
+    """
+    from bench.errors import BenchError
+
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise BenchError(f'"{name}" is no name for a file and a task: use letters, digits and hyphens, a letter first')
+    path = folder / f"{name}{suffix}"
+    if path.exists():
+        raise BenchError(f"{path} is there already; choose another name or --folder")
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    from bench.errors import StoreError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    print(f"wrote {path}")

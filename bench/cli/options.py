@@ -1,0 +1,88 @@
+"""Options that several verbs take, and from them to a suite and a selection."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.store import Stored
+    from bench.suite import Plan, Suite
+
+SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite file (TOML).", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Run folder.  [default: runs/<name of the suite>]")
+]
+Seeds = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="LIST", help="Seeds to run instead of the suite's: 0-9, 3 or 0,2,5-7."),
+]
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="KEY=VALUE...",
+        help="Only some trials: 'pair=noise->digits' (quoted), source, target, backbone, strategy, weighting, "
+        "size or seed = a value or several (a,b). Several conditions must all hold.",
+    ),
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file that registers more names.")
+]
+
+_CONDITION = re.compile(r"[A-Za-z]\w*=(?!.*\.toml$)")
+
+
+def spread_where(arguments: list[str]) -> list[str]:
+    """Let one ``--where`` take several conditions: ``--where a=1 b=2`` is ``--where a=1 --where b=2``."""
+    found: list[str] = []
+    open_ = False
+    for argument in arguments:
+        if open_ and found[-1] != "--where" and _CONDITION.match(argument):
+            found.append("--where")
+        elif argument == "--where" or argument.startswith("--where="):
+            open_ = True
+        elif not found or found[-1] != "--where":
+            open_ = False
+        found.append(argument)
+    return found
+
+
+def read_suite(path: Path, seeds: str | None, plugins: list[Path] | None) -> Suite:
+    """Read a suite with other seeds and more plug-ins.
+
+    Raises
+    ------
+    BenchError
+        For everything that is wrong with it, and for seeds that are none.
+    """
+    from bench.api import with_seeds
+    from bench.errors import BenchError
+    from bench.suite import load_suite
+
+    suite = load_suite(path, tuple(str(p) for p in plugins or ()))
+    if seeds is None:
+        return suite
+    try:
+        return with_seeds(suite, seeds)
+    except ValueError as error:
+        raise BenchError(f"--seeds: {error}") from None
+
+
+def run_folder(suite: Suite, out: Path | None) -> Path:
+    """Return the run folder of a suite."""
+    return Path("runs") / suite.name if out is None else out
+
+
+def stored_plan(suite: Suite, folder: Path) -> tuple[Plan, Stored]:
+    """Return a suite's plan with what its run folder knows of the data, and what that holds."""
+    from bench.store import read_stored
+    from bench.suite import Plan
+    from bench.trial import Card
+
+    stored = read_stored(folder)
+    return Plan(suite, {key: Card.from_json(values) for key, values in stored.cards.items()}), stored

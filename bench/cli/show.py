@@ -1,0 +1,178 @@
+"""``ntbench show``: what the tasks of a pair look like, and how near they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bench.cli.options import Plugins, read_suite, run_folder
+
+if TYPE_CHECKING:
+    from bench.suite import Suite
+    from bench.tasks.base import Task
+
+SHOWN_CLASSES = 12
+
+
+def show(
+    pair: Annotated[
+        str, typer.Argument(metavar="PAIR", help="'source->target' (quoted), or one task.", show_default=False)
+    ],
+    suite: Annotated[
+        Path | None,
+        typer.Option("--suite", metavar="SUITE", help="Suite whose tasks are meant, if not registered ones."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Run folder with measured similarities.  [default: the suite's]"),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", metavar="FILE", help="Where the picture goes.  [default: PAIR.png here]")
+    ] = None,
+    plugin: Plugins = None,
+) -> None:
+    """Draw samples of a pair, print its similarity.
+
+    Writes a picture of each class's examples at the shape that networks see, and prints shapes, class
+    counts and, where source models have been trained, the measures of similarity.
+    """
+    from bench.registry import load_plugin
+    from bench.tasks.build import build_task
+
+    source, target = _ends(pair)
+    names = [source, target] if source else [target]
+    for path in plugin or ():
+        load_plugin(path)
+    loaded = read_suite(suite, None, plugin) if suite else _suite_of(names)
+    specs = _specs(loaded, names)
+    tasks = {name: build_task(spec, loaded.root()) for name, spec in specs.items()}
+    for name, task in tasks.items():
+        _describe(name, task)
+    if source:
+        _say_fit(loaded, tasks[source], tasks[target])
+        folder = run_folder(loaded, out) if suite or out else None
+        _say_similarity(source, target, folder, suite)
+    print(f"picture: {_draw(loaded, tasks, target, png)}")
+
+
+def _ends(pair: str) -> tuple[str | None, str]:
+    """Split "source->target"; a name alone has no source."""
+    from bench.errors import BenchError
+
+    source, arrow, target = (part.strip() for part in pair.partition("->"))
+    if not arrow and source.endswith("-"):
+        raise BenchError(f'{pair}: quote the pair, the shell takes ">" for a redirection')
+    if arrow and not (source and target):
+        raise BenchError(f'"{pair}" is no pair; write "source->target", or the name of one task')
+    return (source, target) if arrow else (None, source)
+
+
+def _suite_of(names: list[str]) -> Suite:
+    """Return a suite of registered tasks, as if written for this pair alone."""
+    from bench.suite import Suite
+
+    return Suite.model_validate({"target_sizes": [1], "pairs": [{"target": names[-1], "source": names[0]}]})
+
+
+def _specs(suite: Suite, names: list[str]) -> Mapping[str, object]:
+    """Return what the names mean in a suite.
+
+    Raises
+    ------
+    BenchError
+        For a name that is no task, or a source model that has no data.
+    """
+    from bench.errors import BenchError, Problem
+    from bench.suite.specs import TaskReader
+
+    problems: list[Problem] = []
+    reader = TaskReader(suite, problems)
+    found = {}
+    for name in names:
+        if name in suite.models:
+            raise BenchError(f'"{name}" is a source model that is handed in: it has no data to show')
+        found[name] = reader.read(name, "")
+    if problems:
+        raise BenchError("\n".join(dict.fromkeys(str(problem) for problem in problems)))
+    return found
+
+
+def _describe(name: str, task: Task) -> None:
+    """Print a task's shape, sizes and classes."""
+    import numpy as np
+
+    kind = "image, C x H x W" if task.is_image else "table row"
+    print(f"{name}: {' x '.join(map(str, task.shape))} ({kind}, {task.x.dtype})")
+    print(f"  {len(task.y):,} train, {len(task.y_test):,} test; {len(task.classes)} classes, train + test examples:")
+    counts = [np.bincount(y, minlength=len(task.classes)) for y in (task.y, task.y_test)]
+    shown = [f"{c} {a:,} + {b:,}" for c, a, b in zip(task.classes, *counts, strict=True)]
+    more = f", ... and {len(shown) - SHOWN_CLASSES} more" if len(shown) > SHOWN_CLASSES else ""
+    print(f"  {', '.join(shown[:SHOWN_CLASSES])}{more}")
+    if task.flags().any():
+        print(f"  {int(task.flags().sum()):,} train examples ({task.flags().mean():.0%}) spoilt on purpose")
+
+
+def _input_shape(suite: Suite, target: Task) -> tuple[int, ...]:
+    size = suite.image_size
+    return (target.shape[0], size, size) if size and target.is_image else target.shape
+
+
+def _say_fit(suite: Suite, source: Task, target: Task) -> None:
+    """Say what shape networks see, or why the two cannot meet, and which classes they share."""
+    from bench.tasks.fit import problem
+
+    shape = _input_shape(suite, target)
+    why = problem(source.shape, shape)
+    print(f"networks see: {' x '.join(map(str, shape))}" if why is None else f"cannot meet: {why}")
+    shared = [name for name in target.classes if name in source.classes]
+    which = {len(target.classes): "all", 0: "none"}.get(len(shared), str(len(shared)))
+    print(f"of the target's {len(target.classes)} classes, the source has {which}")
+
+
+def _say_similarity(source: str, target: str, folder: Path | None, suite: Path | None) -> None:
+    """Print the measured similarity of a pair, or why there is none yet."""
+    from bench.schema import near_is_low, similarity_columns
+
+    rows = _rows(folder, source, target)
+    measures = [] if rows is None else [m for m in similarity_columns(rows) if rows[m].notna().any()]
+    if not measures:
+        command = f"ntbench run {suite or 'SUITE'} --where 'pair={source}->{target}'"
+        print(f"similarity: not measured yet; it is, with trained source models, by {command}")
+        return
+    for backbone, part in rows.groupby("backbone"):
+        print(f"similarity ({backbone}, mean over {part['source_seed'].nunique()} source models):")
+        for measure in measures:
+            nearer = "low is near" if near_is_low(measure) else "high is near"
+            print(f"  {measure.replace('_', '-')} {part[measure].mean():.3g} ({nearer})")
+
+
+def _rows(folder: Path | None, source: str, target: str):  # noqa: ANN202 - pandas is not imported here
+    """Return one row a source model of the pair, or None where nothing is stored."""
+    from bench.results import PARQUET, load_results
+    from bench.store import ledgers
+
+    if folder is None or not (folder.is_dir() and (ledgers(folder) or (folder / PARQUET).is_file())):
+        return None
+    rows = load_results(folder)
+    rows = rows[(rows["source"] == source) & (rows["target"] == target)]
+    return rows.drop_duplicates(["suite", "backbone", "weighting", "source_seed"])
+
+
+def _draw(suite: Suite, tasks: Mapping[str, Task], target: str, png: Path | None) -> Path:
+    """Draw the sheet, at the shape that networks see, and return where it was written."""
+    from bench.errors import StoreError
+    from bench.report.samples import sample_sheet
+    from bench.report.style import slug
+    from bench.tasks.fit import fit, problem
+
+    shape = _input_shape(suite, tasks[target])
+    seen = {name: task if problem(task.shape, shape) else fit(task, shape) for name, task in tasks.items()}
+    path = png or Path(slug("-to-".join(tasks)) + ".png")
+    try:
+        sample_sheet(seen).savefig(path, format="png", dpi=150)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    return path

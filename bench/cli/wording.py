@@ -1,0 +1,36 @@
+"""Numbers, times and counts as a reader says them."""
+
+from __future__ import annotations
+
+
+def counted(n: int, one: str, many: str | None = None) -> str:
+    """Write a number with its noun: "1 trial", "12,000 trials"."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Write a time in its two largest units: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min", "3 d 4 h"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for unit, size, smaller, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // small
+            return f"{whole // size} {unit} {rest} {smaller}" if rest else f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
+def rate(per_second: float) -> str:
+    """Write a rate with the unit that makes it readable: "3.2/s", "14/min", "5/h"."""
+    for unit, factor in (("s", 1), ("min", 60)):
+        if per_second * factor >= 1:
+            return (
+                f"{per_second * factor:.2g}/{unit}" if per_second * factor < 10 else f"{per_second * factor:.0f}/{unit}"
+            )
+    return f"{per_second * 3600:.2g}/h"
+
+
+def state(done: int, failed: int, missing: int) -> str:
+    """Write counts by state, the failed ones only where there are any."""
+    failures = f"{failed:,} failed, " if failed else ""
+    return f"{done:,} done, {failures}{missing:,} missing"

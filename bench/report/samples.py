@@ -1,0 +1,138 @@
+"""A sheet of samples: what the examples of some tasks look like, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.errors import DataError
+from bench.report.style import PALETTE, figure_style
+from bench.seeding import generator
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bench.tasks.base import Task
+
+PER_CLASS = 10
+MAX_CLASSES = 20
+MAX_POINTS = 1000
+TILE = 0.34  # inches
+HARM = "#D55E00"
+GAP = 1  # pixels between tiles, of the image's own
+
+
+def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Figure:
+    """Draw examples of each task's train pool, side by side, a class a row with its number of examples.
+
+    Images are shown as they are, at most 20 classes; examples that a change has spoilt on purpose are
+    framed. Rows of tables become points: their two columns, or their two first principal components.
+
+    Parameters
+    ----------
+    tasks : mapping of str to Task
+        By what the sheet calls them.
+    per_class : int
+        Images in a row.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Bound to no window; save it with ``savefig``.
+
+    Raises
+    ------
+    DataError
+        When there is no task, or no image a row.
+    """
+    from matplotlib.figure import Figure
+
+    if not tasks or per_class < 1:
+        raise DataError("a sheet needs at least one task and one example a class")
+    rows = [min(len(task.classes), MAX_CLASSES) if task.is_image else 10 for task in tasks.values()]
+    size = (len(tasks) * (TILE * per_class + 1.7), TILE * max(rows) + 1.1)
+    with figure_style():
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(1, len(tasks), squeeze=False)[0]
+        for axis, (name, task) in zip(axes, tasks.items(), strict=True):
+            (_draw_images if task.is_image else _draw_points)(axis, task, per_class)
+            shape = " x ".join(map(str, task.shape))
+            axis.set_title(f"{name}\n{shape}, {len(task.y):,} train, {len(task.y_test):,} test", fontsize=8.5)
+        if any(task.flags().any() for task in tasks.values()):
+            figure.supxlabel("Framed: spoilt on purpose (wrong label, foreign image, ...)", fontsize=8)
+    return figure
+
+
+def _shown_classes(task: Task) -> list[int]:
+    """Return the classes with a row: all, or as many as fit, spread evenly."""
+    n = len(task.classes)
+    return list(range(n)) if n <= MAX_CLASSES else [round(i * (n - 1) / (MAX_CLASSES - 1)) for i in range(MAX_CLASSES)]
+
+
+def _draw_images(axis: Axes, task: Task, per_class: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    _, height, width = task.shape
+    classes = _shown_classes(task)
+    sheet = np.ones((len(classes) * (height + GAP) - GAP, per_class * (width + GAP) - GAP, 3))
+    rng = generator("samples", task.fingerprint)
+    flags, counts = task.flags(), np.bincount(task.y, minlength=len(task.classes))
+    for row, label in enumerate(classes):
+        members = np.nonzero(task.y == label)[0]
+        for column, index in enumerate(rng.permutation(members)[:per_class]):
+            top, left = row * (height + GAP), column * (width + GAP)
+            sheet[top : top + height, left : left + width] = _rgb(task.x[index])
+            if flags[index]:
+                corner = (left - 0.5, top - 0.5)
+                axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HARM, linewidth=1.2))
+    axis.imshow(sheet, interpolation="nearest", aspect="equal")
+    names = [f"{_short(task.classes[label])} ({counts[label]:,})" for label in classes]
+    axis.set_yticks([row * (height + GAP) + (height - 1) / 2 for row in range(len(classes))], names)
+    axis.set_xticks([])
+    axis.tick_params(length=0, labelsize=7.5)
+    axis.spines[:].set_visible(False)
+    if len(classes) < len(task.classes):
+        axis.set_xlabel(f"{len(classes)} of {len(task.classes)} classes", fontsize=8)
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """Return one image as (H, W, 3), 0 to 1; channels that are no colours become their mean."""
+    image = image.astype(float) / (255.0 if image.dtype == np.uint8 else 1.0)
+    image = image if len(image) == 3 else image.mean(axis=0, keepdims=True).repeat(3, axis=0)
+    return np.clip(image.transpose(1, 2, 0), 0.0, 1.0)
+
+
+def _draw_points(axis: Axes, task: Task, per_class: int) -> None:
+    del per_class
+    chosen = generator("samples", task.fingerprint).permutation(len(task.y))[:MAX_POINTS]
+    x, y = _plane(task.x)[chosen], task.y[chosen]
+    counts = np.bincount(task.y, minlength=len(task.classes))
+    for label in _shown_classes(task):
+        points = x[y == label]
+        name = f"{_short(task.classes[label])} ({counts[label]:,})"
+        axis.scatter(*points.T, s=9, color=PALETTE[label % len(PALETTE)], alpha=0.7, linewidths=0, label=name)
+    flags = task.flags()[chosen]
+    if flags.any():
+        axis.scatter(*x[flags].T, s=26, facecolors="none", edgecolors=HARM, marker="s", linewidths=0.8)
+    axis.set_aspect("equal", adjustable="datalim")
+    own = task.shape[0] <= 2
+    axis.set_xlabel("column 1" if own else "first principal component", fontsize=8)
+    axis.set_ylabel("column 2" if own else "second principal component", fontsize=8)
+    axis.tick_params(labelsize=7)
+    axis.legend(fontsize=7, markerscale=1.5)
+
+
+def _plane(x: np.ndarray) -> np.ndarray:
+    """Return two coordinates a row, shape (N, 2)."""
+    x = x.astype(float)
+    if x.shape[1] <= 2:
+        return np.pad(x, ((0, 0), (0, 2 - x.shape[1])))
+    centred = x - x.mean(axis=0)
+    return centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+
+
+def _short(name: str, length: int = 18) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
