@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,6 +189,27 @@ def open_ledger(folder: str | Path) -> Iterator[Ledger]:
             ledger.close()
     finally:
         lock.release()
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Have a file written beside its place and move it there: whole or not at all.
+
+    Raises
+    ------
+    StoreError
+        When the disk is full or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    temporary = path.with_suffix(".part")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        # An OSError of the same kind may come again here, and would hide the first.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 @dataclass

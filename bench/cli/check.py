@@ -75,8 +75,7 @@ def _offline() -> list[tuple[str, Entry]]:
 
     known = registries()
     names = {**{kind: known[kind].names() for kind in ("changes", "strategies", "measures")}, **OFFLINE}
-    every = [(kind, known[kind].get(name)) for kind in known for name in names.get(kind, ())]
-    return [(kind, entry) for kind, entry in every if not entry.problems({})]
+    return [(kind, known[kind].get(name)) for kind in known for name in names.get(kind, ())]
 
 
 def _registered_by(path: Path) -> list[tuple[str, Entry]]:
@@ -116,14 +115,24 @@ def _named(name: str) -> list[tuple[str, Entry]]:
 def _check_entries(entries: Iterable[tuple[str, Entry]]) -> int:
     wrong = 0
     for kind, entry in entries:
-        needed = entry.problems({})
-        if kind not in CONTRACTS:
-            print(f"ok       {entry.kind} {entry.name} (registered; this kind has no contract)")
-        elif needed:
-            print(f"skipped  {entry.kind} {entry.name}: {needed[0]}; name it in a suite: ntbench check SUITE --data")
-        else:
-            wrong += _say(f"{entry.kind} {entry.name}", CONTRACTS[kind](entry))
+        try:
+            if kind in CONTRACTS:
+                wrong += _say(f"{entry.kind} {entry.name}", CONTRACTS[kind](entry))
+            else:
+                print(f"ok       {entry.kind} {entry.name} (registered; this kind has no contract)")
+        except _Skipped as why:
+            print(f"skipped  {entry.kind} {entry.name}: {why}; name it in a suite: ntbench check SUITE --data")
     return wrong
+
+
+class _Skipped(Exception):
+    """Something cannot be checked by its name alone: it needs arguments."""
+
+
+def _demand_defaults(entry: Entry) -> None:
+    """Skip what cannot be called without arguments of the user's."""
+    for problem in entry.problems({}):
+        raise _Skipped(problem)
 
 
 def _say(subject: str, problems: list[str]) -> int:
@@ -140,6 +149,7 @@ def _check_task(entry: Entry) -> list[str]:
     from bench.tasks.build import build_task
     from bench.tasks.contract import check_task
 
+    _demand_defaults(entry)
     root = Path(os.environ.get("NTBENCH_DATA", "data"))
     return check_task(lambda: build_task(TaskSpec(entry.name, base=entry.name), root))
 
@@ -148,6 +158,7 @@ def _check_backbone(entry: Entry) -> list[str]:
     from bench.backbones.contract import check_backbone
     from bench.errors import BenchError
 
+    _demand_defaults(entry)
     refusals = []
     for shape in SHAPES:
         try:
@@ -164,13 +175,21 @@ def _check_backbone(entry: Entry) -> list[str]:
 def _check_strategy(entry: Entry) -> list[str]:
     from bench.transfer.contract import check_strategy
 
+    _demand_defaults(entry)
     return check_strategy(entry)
 
 
 def _check_change(entry: Entry) -> list[str]:
-    from bench.tasks.contract_change import check_change
+    from bench.tasks.contract_change import EXAMPLES, check_change, refusals
 
-    return check_change(entry)
+    arguments = EXAMPLES.get(entry.name)
+    if arguments is None:
+        for problem in entry.problems(dict.fromkeys(entry.meta.get("tasks", ()))):
+            raise _Skipped(problem)
+        refused = refusals(entry, {})
+        if len(refused) == 2 and entry.parameters:
+            raise _Skipped(f"its defaults alone are not enough ({refused[True]})")
+    return check_change(entry, arguments)
 
 
 def _check_measure(entry: Entry) -> list[str]:

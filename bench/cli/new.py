@@ -43,12 +43,14 @@ target  = "{name}-target"
 TASK = '''\
 """A task of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
 
+import numpy as np
+
 import bench
 
 
 @bench.task("{name}", version=1)  # raise the version when the data change
 def {function}(root, *, n=600):  # further arguments can be set in a suite: {{ task = "{name}", n = 900 }}
-    rng = bench.generator("{name}", n)  # put your own data here; root is the folder of data sets
+    rng = np.random.default_rng(0)  # put your own data here; root is the folder of data sets
     y = rng.integers(0, 2, n)
     x = rng.integers(0, 128, (n, 1, 16, 16)).astype("uint8")  # N x C x H x W, or N x D for tables
     x[y == 1, :, 4:12, 4:12] += 100  # the second class has a bright square

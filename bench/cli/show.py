@@ -105,7 +105,7 @@ def _describe(name: str, task: Task) -> None:
     import numpy as np
 
     kind = "image, C x H x W" if task.is_image else "table row"
-    print(f"{name}: {' x '.join(map(str, task.shape))} ({kind}, {task.x.dtype})")
+    print(f"{name}: {_shape_text(task.shape)} ({kind}, {task.x.dtype})")
     print(f"  {len(task.y):,} train, {len(task.y_test):,} test; {len(task.classes)} classes, train + test examples:")
     counts = [np.bincount(y, minlength=len(task.classes)) for y in (task.y, task.y_test)]
     shown = [f"{c} {a:,} + {b:,}" for c, a, b in zip(task.classes, *counts, strict=True)]
@@ -113,6 +113,10 @@ def _describe(name: str, task: Task) -> None:
     print(f"  {', '.join(shown[:SHOWN_CLASSES])}{more}")
     if task.flags().any():
         print(f"  {int(task.flags().sum()):,} train examples ({task.flags().mean():.0%}) spoilt on purpose")
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} columns"
 
 
 def _input_shape(suite: Suite, target: Task) -> tuple[int, ...]:
@@ -126,7 +130,7 @@ def _say_fit(suite: Suite, source: Task, target: Task) -> None:
 
     shape = _input_shape(suite, target)
     why = problem(source.shape, shape)
-    print(f"networks see: {' x '.join(map(str, shape))}" if why is None else f"cannot meet: {why}")
+    print(f"networks see: {_shape_text(shape)}" if why is None else f"cannot meet: {why}")
     shared = [name for name in target.classes if name in source.classes]
     which = {len(target.classes): "all", 0: "none"}.get(len(shared), str(len(shared)))
     print(f"of the target's {len(target.classes)} classes, the source has {which}")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench import provenance
-from bench.errors import BenchError, Problem, SuiteError
+from bench.errors import BenchError, Problem, StoreError, SuiteError
 from bench.launch.inline import Inline
 from bench.launch.processes import LocalProcesses
 from bench.launch.units import failure, measurement, setup_to_json
@@ -339,6 +339,8 @@ class _Run:
             self._keep(record)
 
     def _keep(self, record: dict[str, Any]) -> None:
+        if record["kind"] == "stop":
+            raise StoreError(record["error"])
         self.ledger.append(record)
         self.stored.add(record)
         self.progress.advance(record)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import StoreError
 from bench.records import describe_error, failed_source, failed_trial
 from bench.registry import MEASURES, load_plugin
 from bench.suite.model import Suite
@@ -49,12 +50,17 @@ def measurement(plan: Plan, model: SourceModel, target: str) -> Measurement:
 
 
 def run_unit(runner: Runner, unit: Unit) -> dict[str, Any]:
-    """Run a unit; an exception becomes the record of a failure, never more."""
+    """Run a unit; an exception becomes the record of a failure, never more.
+
+    What cannot be written is no failure of the unit: its record, of kind "stop", ends the run.
+    """
     began = time.perf_counter()
     try:
         record = _run(runner, unit)
         json.dumps(record, allow_nan=False)  # what cannot be stored is a failure of the unit, here and now
         return record
+    except StoreError as error:
+        return {"kind": "stop", "error": str(error)}
     except Exception as error:
         line, trace = describe_error(error)
         return failure(runner.plan, unit, line, trace, time.perf_counter() - began)

@@ -21,15 +21,16 @@ PER_CLASS = 10
 MAX_CLASSES = 20
 MAX_POINTS = 1000
 TILE = 0.34  # inches
+LARGEST = 128  # pixels: a tile has fewer on paper, so larger images are thinned out
 HARM = "#D55E00"
-GAP = 1  # pixels between tiles, of the image's own
 
 
 def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Figure:
     """Draw examples of each task's train pool, side by side, a class a row with its number of examples.
 
     Images are shown as they are, at most 20 classes; examples that a change has spoilt on purpose are
-    framed. Rows of tables become points: their two columns, or their two first principal components.
+    framed. Rows of tables become points: their two columns, or the last task's two first principal
+    components; tables of the same width share their axes.
 
     Parameters
     ----------
@@ -56,10 +57,15 @@ def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Fi
     size = (len(tasks) * (TILE * per_class + 1.7), TILE * max(rows) + 1.1)
     with figure_style():
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots(1, len(tasks), squeeze=False)[0]
+        alike = len({task.shape for task in tasks.values()}) == 1 and not any(t.is_image for t in tasks.values())
+        axes = figure.subplots(1, len(tasks), squeeze=False, sharex=alike, sharey=alike)[0]
+        last = list(tasks.values())[-1]
         for axis, (name, task) in zip(axes, tasks.items(), strict=True):
-            (_draw_images if task.is_image else _draw_points)(axis, task, per_class)
-            shape = " x ".join(map(str, task.shape))
+            if task.is_image:
+                _draw_images(axis, task, per_class)
+            else:
+                _draw_points(axis, task, last if alike else task)
+            shape = " x ".join(map(str, task.shape)) if task.is_image else f"{task.shape[0]} columns"
             axis.set_title(f"{name}\n{shape}, {len(task.y):,} train, {len(task.y_test):,} test", fontsize=8.5)
         if any(task.flags().any() for task in tasks.values()):
             figure.supxlabel("Framed: spoilt on purpose (wrong label, foreign image, ...)", fontsize=8)
@@ -75,22 +81,24 @@ def _shown_classes(task: Task) -> list[int]:
 def _draw_images(axis: Axes, task: Task, per_class: int) -> None:
     from matplotlib.patches import Rectangle
 
-    _, height, width = task.shape
+    step = -(-max(task.shape[1:]) // LARGEST)
+    height, width = (-(-side // step) for side in task.shape[1:])
+    gap = max(1, width // 16)
     classes = _shown_classes(task)
-    sheet = np.ones((len(classes) * (height + GAP) - GAP, per_class * (width + GAP) - GAP, 3))
+    sheet = np.ones((len(classes) * (height + gap) - gap, per_class * (width + gap) - gap, 3), np.float32)
     rng = generator("samples", task.fingerprint)
     flags, counts = task.flags(), np.bincount(task.y, minlength=len(task.classes))
     for row, label in enumerate(classes):
         members = np.nonzero(task.y == label)[0]
         for column, index in enumerate(rng.permutation(members)[:per_class]):
-            top, left = row * (height + GAP), column * (width + GAP)
-            sheet[top : top + height, left : left + width] = _rgb(task.x[index])
+            top, left = row * (height + gap), column * (width + gap)
+            sheet[top : top + height, left : left + width] = _rgb(task.x[index, :, ::step, ::step])
             if flags[index]:
                 corner = (left - 0.5, top - 0.5)
                 axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HARM, linewidth=1.2))
     axis.imshow(sheet, interpolation="nearest", aspect="equal")
     names = [f"{_short(task.classes[label])} ({counts[label]:,})" for label in classes]
-    axis.set_yticks([row * (height + GAP) + (height - 1) / 2 for row in range(len(classes))], names)
+    axis.set_yticks([row * (height + gap) + (height - 1) / 2 for row in range(len(classes))], names)
     axis.set_xticks([])
     axis.tick_params(length=0, labelsize=7.5)
     axis.spines[:].set_visible(False)
@@ -105,10 +113,9 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     return np.clip(image.transpose(1, 2, 0), 0.0, 1.0)
 
 
-def _draw_points(axis: Axes, task: Task, per_class: int) -> None:
-    del per_class
+def _draw_points(axis: Axes, task: Task, reference: Task) -> None:
     chosen = generator("samples", task.fingerprint).permutation(len(task.y))[:MAX_POINTS]
-    x, y = _plane(task.x)[chosen], task.y[chosen]
+    x, y = _plane(task.x[chosen], reference.x), task.y[chosen]
     counts = np.bincount(task.y, minlength=len(task.classes))
     for label in _shown_classes(task):
         points = x[y == label]
@@ -116,8 +123,8 @@ def _draw_points(axis: Axes, task: Task, per_class: int) -> None:
         axis.scatter(*points.T, s=9, color=PALETTE[label % len(PALETTE)], alpha=0.7, linewidths=0, label=name)
     flags = task.flags()[chosen]
     if flags.any():
-        axis.scatter(*x[flags].T, s=26, facecolors="none", edgecolors=HARM, marker="s", linewidths=0.8)
-    axis.set_aspect("equal", adjustable="datalim")
+        axis.scatter(*x[flags].T, s=26, facecolors="none", edgecolors="black", marker="s", linewidths=0.8)
+    axis.set_aspect("equal", adjustable="box")
     own = task.shape[0] <= 2
     axis.set_xlabel("column 1" if own else "first principal component", fontsize=8)
     axis.set_ylabel("column 2" if own else "second principal component", fontsize=8)
@@ -125,13 +132,13 @@ def _draw_points(axis: Axes, task: Task, per_class: int) -> None:
     axis.legend(fontsize=7, markerscale=1.5)
 
 
-def _plane(x: np.ndarray) -> np.ndarray:
-    """Return two coordinates a row, shape (N, 2)."""
-    x = x.astype(float)
+def _plane(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return two coordinates a row, shape (N, 2): columns, or principal components of `reference`."""
+    x, reference = x.astype(float), reference.astype(float)
     if x.shape[1] <= 2:
         return np.pad(x, ((0, 0), (0, 2 - x.shape[1])))
-    centred = x - x.mean(axis=0)
-    return centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+    centre = reference.mean(axis=0)
+    return (x - centre) @ np.linalg.svd(reference - centre, full_matrices=False)[2][:2].T
 
 
 def _short(name: str, length: int = 18) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 from bench.errors import BenchError
 from bench.registry import Entry
@@ -30,11 +31,10 @@ def _views() -> dict[str, View]:
     import torch
 
     from bench.backbones.base import build
-    from bench.sources import LoadedSource
 
     source, target = example_task(name="source"), example_task(name="target")
     network = build("mlp", source.shape, len(source.classes), 0, 0, widths=[8]).eval().requires_grad_(False)
-    whole, headless = LoadedSource(network, source.classes, None), LoadedSource(network, (), None)
+    whole, headless = (SimpleNamespace(network=network, classes=c, accuracy=None) for c in (source.classes, ()))
     device = torch.device("cpu")
     return {
         "for two tasks": View(source, target, whole, device),

@@ -10,6 +10,7 @@ import numpy as np
 from bench.errors import BenchError, DataError
 from bench.registry import CHANGES, TASKS
 from bench.seeding import generator
+from bench.store import write_whole
 from bench.suite.specs import TaskSpec
 from bench.tasks.base import Task
 from bench.trial import Card
@@ -77,16 +78,20 @@ _PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains")
 
 
 def save_task(task: Task, path: Path) -> None:
-    """Write a built task as safetensors, for worker processes to read."""
+    """Write a built task as safetensors, for worker processes to read.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be written.
+    """
     import json
 
     from safetensors.numpy import save_file
 
     arrays = {part: np.ascontiguousarray(getattr(task, part)) for part in _PARTS if getattr(task, part) is not None}
     described = {"name": task.name, "version": task.version, "classes": list(task.classes)}
-    temporary = path.with_suffix(".part")
-    save_file(arrays, temporary, metadata={"task": json.dumps(described)})
-    temporary.replace(path)
+    write_whole(path, lambda place: save_file(arrays, place, metadata={"task": json.dumps(described)}))
 
 
 def read_task(path: Path) -> Task:

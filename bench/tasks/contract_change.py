@@ -12,23 +12,32 @@ from bench.registry import Entry
 from bench.seeding import generator
 from bench.tasks.base import Task
 
-PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains")
+# What a built-in change is tried with where its defaults alone are not enough.
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "classes": {"keep": ["a", "c"]},
+    "imbalance": {"ratio": 4.0},
+    "size_limit": {"examples": 40},
+    "label_noise": {"rate": 0.4},
+    "rotation": {"degrees": 20.0},
+    "blur": {"sigma": 1.0},
+    "input_noise": {"std": 0.2},
+}
 
 
-def example_task(*, image: bool = True, name: str = "example", n: int = 60) -> Task:
-    """Return a small task with three classes that can be told apart, and with one flagged example.
+def example_task(*, image: bool = True, name: str = "example", n: int = 80) -> Task:
+    """Return a small task with four classes that can be told apart, and with one flagged example.
 
     Images are uint8 of shape (1, 8, 8), table rows float of shape (4,).
     """
     rng = generator("example task", name, image)
-    y = np.arange(n) % 3
-    y_test = np.arange(30) % 3
+    y = np.arange(n) % 4
+    y_test = np.arange(30) % 4
     if image:
-        x, x_test = (rng.integers(0, 128, (len(v), 1, 8, 8)) + 60 * v[:, None, None, None] for v in (y, y_test))
+        x, x_test = (rng.integers(0, 100, (len(v), 1, 8, 8)) + 50 * v[:, None, None, None] for v in (y, y_test))
         x, x_test = x.astype(np.uint8), x_test.astype(np.uint8)
     else:
         x, x_test = (rng.standard_normal((len(v), 4)) + 2 * v[:, None] for v in (y, y_test))
-    return Task(x, y, ["a", "b", "c"], x_test, y_test, name=name, harmful=np.arange(n) == 0)
+    return Task(x, y, ["a", "b", "c", "d"], x_test, y_test, name=name, harmful=np.arange(n) == 0)
 
 
 def check_change(entry: Entry, arguments: Mapping[str, Any] | None = None) -> list[str]:
@@ -42,7 +51,7 @@ def check_change(entry: Entry, arguments: Mapping[str, Any] | None = None) -> li
     ----------
     entry : Entry
     arguments : mapping, optional
-        The change's own; its defaults without them.
+        The change's own; its defaults without them. Those that are tasks may be left out.
 
     Returns
     -------
@@ -50,26 +59,47 @@ def check_change(entry: Entry, arguments: Mapping[str, Any] | None = None) -> li
         What is wrong, a sentence each; empty when all is well.
     """
     arguments = dict(arguments or {})
-    problems = entry.problems(arguments)
+    problems = entry.problems(_filled(entry, arguments, image=True))
     if problems:
         return problems
-    refusals = []
+    refused = refusals(entry, arguments)
     for image in (True, False):
-        what = "images" if image else "tables"
-        try:
-            problems += [f"on {what}: {problem}" for problem in _check_on(entry, arguments, image)]
-        except BenchError as error:
-            refusals.append(f"{what}: {error}")
-        except Exception as error:
-            problems.append(f"on {what}: {type(error).__name__}: {error}")
-    if len(refusals) == 2:
-        problems.append(f"works on neither images nor tables ({'; '.join(refusals)})")
+        if image not in refused:
+            what = "images" if image else "tables"
+            try:
+                problems += [f"on {what}: {problem}" for problem in _check_on(entry, arguments, image)]
+            except Exception as error:
+                problems.append(f"on {what}: {type(error).__name__}: {error}")
+    if len(refused) == 2:
+        problems.append(f"works on neither images nor tables: {'; '.join(dict.fromkeys(refused.values()))}")
     return problems
+
+
+def _filled(entry: Entry, arguments: Mapping[str, Any], image: bool) -> dict[str, Any]:
+    """Return the arguments with a task for each that is one."""
+    tasks = {name: example_task(image=image, name="other") for name in entry.meta.get("tasks", ())}
+    return {**tasks, **arguments}
+
+
+def refusals(entry: Entry, arguments: Mapping[str, Any]) -> dict[bool, str]:
+    """Return with which clear error a change refuses images (True) or tables (False), where it does."""
+    found = {}
+    for image in (True, False):
+        try:
+            entry.function(
+                example_task(image=image), generator("check", entry.name), **_filled(entry, arguments, image)
+            )
+        except BenchError as error:
+            found[image] = str(error)
+        except Exception:
+            continue  # a mistake, which the contract says as one
+    return found
 
 
 def _check_on(entry: Entry, arguments: Mapping[str, Any], image: bool) -> Iterator[str]:
     given = example_task(image=image)
     before = given.changed().fingerprint
+    arguments = _filled(entry, arguments, image)
     made, again = (entry.function(given, generator("check", entry.name), **arguments) for _ in range(2))
     if not isinstance(made, Task):
         yield f"must return a bench.Task, but returned {type(made).__name__}"
