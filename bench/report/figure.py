@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CELL = (0.52, 0.30)  # inches
 SMALL = 0.02  # gaps below two points share the pale middle of the scale
+LABEL_GAP = 0.045  # between slanted names, as a share of the axis
 MARKERS = {"negative": "X", "positive": "o", "equivalent": "s", "inconclusive": "."}
 
 
@@ -196,6 +197,8 @@ def gap_against_similarity(comparisons: pd.DataFrame, *, measure: str = NEAR) ->
             for i, strategy in enumerate(strategies):
                 block = known[(known["target_size"] == size) & (known["strategy"] == strategy)]
                 _draw_line(axis, block, measure, strategy, i)
+        # The panels share their axes, so all are drawn before any is dressed.
+        for axis, size in zip(axes, sizes, strict=True):
             axis.set_title(f"{size} target examples", pad=_dress(axis, known, measure))
         axes[0].set_ylabel("gap in points: above 0, transfer harms")
         handles, names = axes[0].get_legend_handles_labels()
@@ -235,7 +238,7 @@ def _dress(axis: Axes, known: pd.DataFrame, measure: str) -> float:
     bottom, top = axis.get_ylim()
     axis.set_yscale("asinh", linear_width=100 * SMALL)
     axis.set_yticks([t for t in (-50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50) if bottom <= t <= top])
-    axis.set_ylim(bottom, top)
+    axis.set_ylim(1.15 * bottom, 1.15 * top)  # room for markers: the scale is tight at its ends
     axis.yaxis.set_major_formatter(lambda value, _: points(value / 100, 0).replace("-", "\N{MINUS SIGN}"))
     axis.yaxis.set_minor_locator(NullLocator())
     if distances.min() > 0 and distances.max() / distances.min() > 10:
@@ -250,19 +253,23 @@ def _dress(axis: Axes, known: pd.DataFrame, measure: str) -> float:
     if known.groupby(["target", "backbone"]).ngroups > 1:
         return 6.0
     _name_sources(axis, known.groupby("source")[measure].mean())
-    return 10.0 + 3.1 * known["source"].str.len().max()
+    return 22.0 + 3.1 * known["source"].str.len().max()
 
 
 def _name_sources(axis: Axes, distances: pd.Series) -> None:
-    """Write each source above its distance, aslant."""
-    for name, distance in distances.items():
+    """Write each source above its distance, aslant; names that would meet are moved apart."""
+    distances = distances.sort_values()
+    to_share = axis.transData + axis.transAxes.inverted()
+    wanted = [to_share.transform((distance, 0))[0] for distance in distances]
+    for (name, distance), place in zip(distances.items(), _apart(wanted, LABEL_GAP), strict=True):
         axis.axvline(distance, color="#ececec", linewidth=0.6, zorder=0)
         axis.annotate(
             name,
             (distance, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(0, 2),
-            textcoords="offset points",
+            xytext=(place, 1.05),
+            textcoords="axes fraction",
+            arrowprops={"arrowstyle": "-", "color": "#c8c8c8", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 0},
             rotation=50,
             rotation_mode="anchor",
             ha="left",
@@ -270,3 +277,16 @@ def _name_sources(axis: Axes, distances: pd.Series) -> None:
             fontsize=7,
             color="#505050",
         )
+
+
+def _apart(places: list[float], gap: float) -> list[float]:
+    """Move sorted places on a line at least `gap` apart, as little as need be, groups about their middle."""
+    groups: list[tuple[float, int]] = []  # (middle, members)
+    for place in places:
+        middle, members = place, 1
+        while groups and middle - groups[-1][0] < gap * (members + groups[-1][1]) / 2:
+            before, count = groups.pop()
+            middle = (middle * members + before * count) / (members + count)
+            members += count
+        groups.append((middle, members))
+    return [middle + gap * (i - (members - 1) / 2) for middle, members in groups for i in range(members)]

@@ -10,6 +10,7 @@ import numpy as np
 from bench.errors import BenchError, DataError, nearest, unknown
 from bench.schema import COMPARISON, OK, SCRATCH, TRIAL, conform, similarity_columns
 from bench.stats import paired
+from bench.stats.edges import grid_edges
 from bench.stats.verdict import CORRECTIONS, correct, verdicts
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def negative_transfer(
     table["p_equivalence_holm"] = correct(table["p_equivalence"], groups, correction)
     table["verdict"] = verdicts(table["ntg"], table["p_holm"], table["p_equivalence_holm"], alpha)
     table["correction"] = correction
-    warnings += _limits(table, groups, test, alpha)
+    warnings += _limits(table, groups, test, alpha) + grid_edges(rows)
     table = conform(table, COMPARISON)
     options = {"margin": margin, "alpha": alpha, "test": test, "correction": correction, "family": list(family)}
     table.attrs = {"warnings": warnings, **options}
