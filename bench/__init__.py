@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from bench.stats.select import select_depth
     from bench.suite.model import Suite
     from bench.tasks.base import Task, change, task
-    from bench.transfer.strategy import Phase, Strategy, point, strategy
+    from bench.transfer.strategy import strategy
+    from bench.triangle import Phase, Strategy, point
 
 _HOMES = {
     "BenchError": "bench.errors",
-    "Phase": "bench.transfer.strategy",
-    "Strategy": "bench.transfer.strategy",
+    "Phase": "bench.triangle",
+    "Strategy": "bench.triangle",
     "Suite": "bench.suite.model",
     "Task": "bench.tasks.base",
     "backbone": "bench.backbones.declare",
@@ -36,7 +37,7 @@ _HOMES = {
     "measure": "bench.similarity.base",
     "negative_transfer": "bench.stats.gap",
     "plan": "bench.api",
-    "point": "bench.transfer.strategy",
+    "point": "bench.triangle",
     "run": "bench.api",
     "select_depth": "bench.stats.select",
     "strategy": "bench.transfer.strategy",

@@ -15,6 +15,7 @@ from bench.errors import BenchError, DataError
 from bench.model_files import file_digest, path_of
 from bench.registry import BACKBONES
 from bench.seeding import derive
+from bench.store import write_whole
 from bench.suite.plan import Plan
 from bench.suite.specs import BackboneSpec, ModelSpec
 from bench.tasks.base import Task
@@ -22,8 +23,8 @@ from bench.training.data import prepare
 from bench.training.fit import fit, score
 from bench.training.loop import Start, logits
 from bench.training.protocol import split_pool
-from bench.transfer.strategy import Phase
 from bench.trial import SourceModel
+from bench.triangle import Phase
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,10 +102,8 @@ def save_source(network: Backbone, record: dict[str, Any], path: Path) -> None:
     from safetensors.torch import save_file
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    temporary = path.with_suffix(".part")
     described = {"key": record["key"], "classes": record["classes"], "source_accuracy": record["source_accuracy"]}
-    save_file(state, temporary, metadata={"ntbench": json.dumps(described)})
-    temporary.replace(path)
+    write_whole(path, lambda place: save_file(state, place, metadata={"ntbench": json.dumps(described)}))
     record["file"] = file_digest(path)
 
 

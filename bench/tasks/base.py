@@ -207,7 +207,7 @@ def task(
     classes : sequence of str, or callable, optional
         Class names, where they are known without the data: lets a plan be exact without reading it.
         Where they depend on the arguments, a callable that takes the same keyword arguments as the
-        task function and returns the names. :func:`known_classes` reads either.
+        task function and returns the names. :func:`bench.registry.known_classes` reads either.
     """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
@@ -245,17 +245,3 @@ def change(
         return function
 
     return register
-
-
-def known_classes(name: str, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the class names of the task called `name` without building it, or None where only the data tell."""
-    known = TASKS.get(name).meta.get("classes")
-    if known is None:
-        return None
-    return tuple(str(c) for c in (known(**arguments) if callable(known) else known))
-
-
-def changed_classes(name: str, before: Sequence[str], arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the class names after the change called `name`; arguments that are tasks hold class names."""
-    known = CHANGES.get(name).meta.get("classes")
-    return tuple(before) if known is None else tuple(known(tuple(before), **arguments))

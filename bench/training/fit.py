@@ -17,7 +17,7 @@ from bench.seeding import derive
 from bench.suite.model import Recipe
 from bench.training.loop import Stage, Start, activations, logits, train
 from bench.training.protocol import Split, batch_order
-from bench.transfer.strategy import Phase
+from bench.triangle import Phase
 
 
 @dataclass(frozen=True, eq=False)

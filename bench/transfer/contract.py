@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.identity import digest
 from bench.registry import Entry
-from bench.transfer.strategy import Strategy
+from bench.triangle import Strategy
 
 DEPTHS = range(1, 7)
 

@@ -6,7 +6,7 @@ import torch
 
 from bench.backbones.base import Backbone
 from bench.errors import DataError
-from bench.transfer.strategy import Strategy
+from bench.triangle import Strategy
 
 
 @torch.no_grad()

@@ -1,113 +1,13 @@
-"""Strategies as points and paths in the triangle 0 <= f <= n <= L.
-
-`L` is the backbone's number of blocks, `n` how many are copied from the source model and `f` how many
-of those stay fixed. Scratch is (0, 0), feature extraction (L, L), full fine-tuning (L, 0); Yosinski et
-al. (2014) call (k, k) AnB and (k, 0) AnB+. A path changes f on the way.
-"""
+"""Registering strategies: functions from a backbone's depth to points and paths in the triangle."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
 
-from bench.errors import BenchError
 from bench.registry import STRATEGIES
+from bench.triangle import Phase, Strategy, point
 
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with a fixed number of frozen blocks.
-
-    Parameters
-    ----------
-    freeze : int
-        Frozen depth f during this phase.
-    share : float
-        Share of the strategy's steps, relative to its other phases.
-    lr : float
-        Multiplier of the learning rate in this phase.
-    """
-
-    freeze: int
-    share: float = 1.0
-    lr: float = 1.0
-
-
-@dataclass(frozen=True)
-class Strategy:
-    """How the target model starts and is trained.
-
-    Parameters
-    ----------
-    name : str
-        What rows call it.
-    transfer : int
-        Transfer depth n: how many blocks, counted from the input, come from the source model.
-    path : tuple of Phase
-        Training phases in order; empty means that nothing is trained.
-    keep_head : bool
-        Whether the source model's head is kept; it needs the target's classes among the source's.
-    copied_lr : float or None
-        Learning rate of copied blocks relative to new ones; None leaves it to the recipe.
-    steps : float
-        Step budget relative to the recipe's: above 1 only for the longer scratch arm.
-
-    Raises
-    ------
-    BenchError
-        For a point outside the triangle 0 <= f <= n.
-    """
-
-    name: str
-    transfer: int
-    path: tuple[Phase, ...] = ()
-    keep_head: bool = False
-    copied_lr: float | None = None
-    steps: float = 1.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", tuple(self.path))
-        where = f'strategy "{self.name}"'
-        if self.transfer < 0:
-            raise BenchError(f"{where}: transfer depth {self.transfer} is below 0")
-        for phase in self.path:
-            if not 0 <= phase.freeze <= self.transfer:
-                raise BenchError(f"{where}: frozen depth {phase.freeze} is not within 0 <= f <= n = {self.transfer}")
-            if phase.share <= 0 or phase.lr <= 0:
-                raise BenchError(f"{where}: a phase's share and lr must be above 0")
-        if not self.path and not self.keep_head:
-            raise BenchError(f"{where}: with a new head, something must be trained")
-        if self.copied_lr is not None and self.copied_lr <= 0:
-            raise BenchError(f"{where}: copied_lr must be above 0; freeze the blocks instead")
-        if self.steps <= 0:
-            raise BenchError(f"{where}: steps must be above 0")
-
-    @property
-    def frozen(self) -> int:
-        """Frozen depth f at the end of training (n where nothing is trained)."""
-        return self.path[-1].freeze if self.path else self.transfer
-
-    @property
-    def trained(self) -> bool:
-        """Whether anything is trained at all."""
-        return bool(self.path)
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the result: everything but the name."""
-        return {
-            "transfer": self.transfer,
-            "path": [[p.freeze, p.share, p.lr] for p in self.path],
-            "keep_head": self.keep_head,
-            # Nothing is copied, or what is copied is never trained: the ratio has no effect.
-            "copied_lr": self.copied_lr if any(p.freeze < self.transfer for p in self.path) else None,
-            "steps": self.steps,
-        }
-
-
-def point(name: str, transfer: int, freeze: int, **options: Any) -> Strategy:
-    """Return the strategy that stays at the point (n, f) = (`transfer`, `freeze`)."""
-    return Strategy(name, transfer, (Phase(freeze),), **options)
+__all__ = ["Phase", "Strategy", "point", "strategy"]
 
 
 def strategy(name: str, *, version: int = 1) -> Callable:

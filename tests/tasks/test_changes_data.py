@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.registry import CHANGES
-from bench.tasks.base import Task, changed_classes
+from bench.registry import CHANGES, changed_classes
+from bench.tasks.base import Task
 from bench.tasks.index_changes import BUILTIN
 
 quick = settings(deadline=None, max_examples=30)

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, DataError
-from bench.registry import CHANGES, TASKS
-from bench.tasks.base import Task, changed_classes
+from bench.registry import CHANGES, TASKS, changed_classes
+from bench.tasks.base import Task
 from bench.tasks.contract import check_task
 
 quick = settings(deadline=None, max_examples=20)

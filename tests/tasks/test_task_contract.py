@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bench.errors import DataError
-from bench.registry import TASKS
-from bench.tasks.base import Task, known_classes
+from bench.registry import TASKS, known_classes
+from bench.tasks.base import Task
 from bench.tasks.contract import check_task
 from bench.tasks.index import BUILTIN
 

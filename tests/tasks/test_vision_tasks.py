@@ -11,8 +11,8 @@ import vision_layouts as layouts
 from vision_layouts import TEST, TRAIN, WRITERS, shade
 
 from bench.errors import BenchError, DataError
-from bench.registry import TASKS
-from bench.tasks.base import Task, known_classes
+from bench.registry import TASKS, known_classes
+from bench.tasks.base import Task
 from bench.tasks.vision_names import VISION
 
 DATA = Path(os.environ.get("NTBENCH_DATA", Path(__file__).parents[3] / "shared" / "data"))

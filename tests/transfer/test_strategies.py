@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError
 from bench.registry import STRATEGIES
-from bench.suite.specs import read_strategies
+from bench.suite.strategies import read_strategies
 from bench.transfer.strategy import Phase, Strategy
 
 
