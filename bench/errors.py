@@ -35,7 +35,7 @@ class TrialError(BenchError):
     exit_code = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Problem:
     """One mistake in a suite: where it stands and what is wrong there."""
 

@@ -12,8 +12,9 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -157,6 +158,21 @@ STRATEGIES = Registry("strategy", "bench.transfer.index")
 WEIGHTINGS = Registry("weighting", "bench.weighting.index")
 MEASURES = Registry("measure", "bench.similarity.index")
 
+
+def known_classes(name: str, arguments: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the class names of the task called `name` without building it, or None where only the data tell."""
+    known = TASKS.get(name).meta.get("classes")
+    if known is None:
+        return None
+    return tuple(str(c) for c in (known(**arguments) if callable(known) else known))
+
+
+def changed_classes(name: str, before: Sequence[str], arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the class names after the change called `name`; arguments that are tasks hold class names."""
+    known = CHANGES.get(name).meta.get("classes")
+    return tuple(before) if known is None else tuple(known(tuple(before), **arguments))
+
+
 _loaded_packages: set[str] = set()
 
 
@@ -178,9 +194,10 @@ def load_plugin(path: str | Path) -> None:
     DataError
         When the file is missing or raises while it is imported; the message has the line.
     """
-    path = Path(path).expanduser().resolve()
-    if not path.is_file():
+    path = Path(os.path.expanduser(path))
+    if not os.path.isfile(path):
         raise DataError(f"no plug-in file at {path}")
+    path = path.resolve()
     # Named by its path, so that two plug-ins with one file name can be used together, and a worker
     # process that loads the file again finds the same module name.
     name = f"ntbench_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"

@@ -96,7 +96,8 @@ def results_of(suite: Suite, folder: str | Path) -> pd.DataFrame:
 
     A folder may also hold rows of the suite as it was before its recipe, its data or its pairs were
     changed; to compare those with the new ones would be wrong. They are left out with a warning.
-    Rows of seeds that the suite does not name stay.
+    Rows of seeds that the suite does not name stay. Trials that another suite ran, or this one under
+    another name, count where their keys are the same: they are not run twice.
 
     Raises
     ------
@@ -108,16 +109,17 @@ def results_of(suite: Suite, folder: str | Path) -> pd.DataFrame:
     from bench.trial import Card
 
     rows = load_results(folder)
-    mine = rows[rows["suite"] == suite.name]
-    seeds = tuple(sorted({*suite.seeds, *(int(seed) for seed in mine["seed"].unique())}))
+    seeds = tuple(sorted({*suite.seeds, *(int(seed) for seed in rows["seed"].unique())}))
     cards = {key: Card.from_json(values) for key, values in read_stored(folder).cards.items()}
-    wanted = set(mine["key"])
+    wanted = set(rows["key"])
     known = {
         trial.key for trial in Plan(suite.model_copy(update={"seeds": seeds}), cards).trials() if trial.key in wanted
     }
-    kept = mine[mine["key"].isin(known)].reset_index(drop=True)
+    kept = rows[rows["key"].isin(known)].drop_duplicates("key", keep="last").assign(suite=suite.name)
+    kept = kept.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
     kept.attrs["warnings"] = list(rows.attrs.get("warnings", []))
-    stale = len(mine) - len(kept)
+    mine = rows[rows["suite"] == suite.name]
+    stale = int((~mine["key"].isin(known)).sum())
     if stale:
         what = "1 row" if stale == 1 else f"{stale} rows"
         kept.attrs["warnings"].append(f"{what} of the suite as it was before a change to it or its data: left out")

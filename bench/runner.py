@@ -28,8 +28,8 @@ from bench.training.fit import Data, Fitted, fit, score
 from bench.training.loop import Start, logits
 from bench.training.protocol import split_pool
 from bench.transfer.start import copy_blocks, copy_head, trainable_parameters
-from bench.transfer.strategy import Strategy
-from bench.trial import SCHEMA_VERSION, SourceModel, Trial
+from bench.trial import SCHEMA_VERSION, Check, SourceModel, Trial
+from bench.triangle import Strategy
 
 T = TypeVar("T")
 
@@ -101,6 +101,16 @@ class Runner:
         return self._data.get(key, lambda: prepare(network, target, self.device))
 
     # --- units of work: each returns a record for the ledger ----------------------------------------
+
+    @torch.no_grad()
+    def check(self, unit: Check) -> None:
+        """Raise what building the network, passing inputs of the target's shape or loading the model raises."""
+        if unit.model:
+            self.source(unit.model)
+            return
+        spec, shape = self.plan.backbones[unit.backbone], self.plan.input_shape(unit.target)
+        network = build(spec.name, shape, len(self.plan.classes(unit.target)), 0, 0, **spec.arguments).eval()
+        network(network.prepare(torch.zeros((2, *shape))))
 
     def train_source(self, model: SourceModel) -> dict[str, Any]:
         """Train and keep a source model."""

@@ -107,9 +107,18 @@ class Measurement:
     target: str
 
 
-Unit = SourceModel | Measurement | Trial
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Whether a backbone takes a target's inputs or, with a model, whether that handed-in model fits it."""
 
-_KINDS: dict[str, type] = {"source": SourceModel, "similarity": Measurement, "trial": Trial}
+    target: str
+    backbone: int
+    model: SourceModel | None = None
+
+
+Unit = SourceModel | Measurement | Trial | Check
+
+_KINDS: dict[str, type] = {"source": SourceModel, "similarity": Measurement, "trial": Trial, "check": Check}
 
 
 def unit_to_json(unit: Unit) -> dict[str, Any]:

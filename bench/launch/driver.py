@@ -23,7 +23,7 @@ from bench.model_files import is_intact, path_of
 from bench.store import Ledger, Stored, open_ledger, read_stored
 from bench.suite.model import Suite
 from bench.suite.plan import EVERYTHING, Plan, Selection
-from bench.trial import Card, SourceModel, Trial, Unit
+from bench.trial import Card, Check, SourceModel, Trial, Unit
 
 
 class Progress(Protocol):
@@ -148,6 +148,7 @@ def run_suite(
             launcher.configure(plan, setup_to_json(plan, work, sources, device))
             with _interruptible(launcher, progress) as interrupted:
                 run = _Run(plan, stored, ledger, sources, launcher, progress, selection, retry_failed, interrupted)
+                run.check()
                 run.everything()
     return _outcome(plan, stored, selection, bool(interrupted))
 
@@ -280,6 +281,31 @@ class _Run:
         self.interrupted = interrupted
         self.retried = set(stored.failed) if retry_failed else set()
         self.retry_failed = retry_failed
+
+    def check(self) -> None:
+        """Try the networks that missing trials need, and load the models that are handed in.
+
+        Raises
+        ------
+        SuiteError
+            With each that cannot be: it would fail in every trial.
+        """
+        missing = list(dict.fromkeys((trial.target, trial.backbone) for trial in self._missing_trials()))
+        problems = self._problems(Check(target, backbone) for target, backbone in missing)
+        if not problems:
+            models = (
+                Check(target, backbone, self.plan.source_model(source, target, backbone, "uniform", 0))
+                for target, backbone in missing
+                for source in self.plan.targets[target]
+                if source in self.plan.models and self.selection.has_pair(source, target)
+            )
+            problems = self._problems(models)
+        if problems:
+            raise SuiteError(f'suite "{self.plan.suite.name}"', problems)
+
+    def _problems(self, checks: Iterable[Check]) -> list[Problem]:
+        records = self.launcher.run(checks)
+        return sorted(Problem(record["place"], record["error"]) for record in records if "error" in record)
 
     def everything(self) -> None:
         """Train, measure and run what is missing, in this order."""

@@ -12,7 +12,7 @@ from bench.records import describe_error, failed_source, failed_trial
 from bench.registry import MEASURES, load_plugin
 from bench.suite.model import Suite
 from bench.suite.plan import Plan
-from bench.trial import Card, Measurement, SourceModel, Trial, Unit, combine
+from bench.trial import Card, Check, Measurement, SourceModel, Trial, Unit, combine
 
 if TYPE_CHECKING:
     from bench.runner import Runner
@@ -69,6 +69,9 @@ def run_unit(runner: Runner, unit: Unit) -> dict[str, Any]:
 def _run(runner: Runner, unit: Unit) -> dict[str, Any]:
     if isinstance(unit, SourceModel):
         return runner.train_source(unit)
+    if isinstance(unit, Check):
+        runner.check(unit)
+        return {"kind": "check"}
     if isinstance(unit, Measurement):
         return runner.measure(unit.key, unit.model, unit.target)
     return runner.run_trial(unit)
@@ -80,6 +83,9 @@ def failure(plan: Plan, unit: Unit, error: str, trace: str, seconds: float) -> d
         return failed_source(plan, unit, error, trace, seconds)
     if isinstance(unit, Trial):
         return failed_trial(plan, unit, error, trace, seconds)
+    if isinstance(unit, Check):
+        place = f"backbone {plan.backbones[unit.backbone].label}, target {unit.target}"
+        return {"kind": "check", "place": place, "error": error}
     return {
         "kind": "similarity", "key": unit.key, "source": unit.model.source, "target": unit.target,
         "backbone": plan.backbones[unit.model.backbone].label, "weighting": unit.model.weighting,

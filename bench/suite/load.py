@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from bench.errors import BenchError, DataError, Problem, SuiteError, nearest
 from bench.registry import MEASURES, WEIGHTINGS, load_plugin
+from bench.suite.lines import with_line
 from bench.suite.model import Pairs, Recipe, Statistics, Suite
-from bench.suite.specs import TaskReader, read_backbone, read_model, read_strategies
+from bench.suite.specs import TaskReader, read_backbone, read_model
+from bench.suite.strategies import read_strategies
 
 _TABLES: dict[str, type[BaseModel]] = {
     "": Suite, "recipe": Recipe, "source_recipe": Recipe, "statistics": Statistics, "pairs": Pairs,
@@ -52,7 +54,7 @@ def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[st
         suite = suite.model_copy(update={"plugins": tuple(dict.fromkeys(everyone))})
     problems = check(suite)
     if problems:
-        raise SuiteError(where, [_with_line(problem, text) for problem in problems])
+        raise SuiteError(where, [with_line(problem, text) for problem in problems])
     return suite
 
 
@@ -62,8 +64,8 @@ def _parse(source: str | Path | Mapping[str, Any] | Suite) -> tuple[Suite, str, 
     if isinstance(source, Mapping):
         return _validate(dict(source), "the suite", ""), "the suite", ""
     path = Path(source)
-    if not path.is_file():
-        there = sorted(p.name for p in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    if not os.path.isfile(path):
+        there = sorted(p.name for p in path.parent.glob("*.toml")) if os.path.isdir(path.parent) else []
         raise DataError(f"no suite at {path}{nearest(path.name, there)}")
     if path.stat().st_size > MAX_SUITE_BYTES:
         raise DataError(f"{path} is larger than {MAX_SUITE_BYTES // 10**6} MB: not a suite")
@@ -81,7 +83,7 @@ def _validate(values: dict[str, Any], where: str, text: str) -> Suite:
         return Suite.model_validate(values)
     except ValidationError as error:
         problems = [_translate(item) for item in error.errors(include_url=False)]
-        raise SuiteError(where, [_with_line(problem, text) for problem in problems]) from None
+        raise SuiteError(where, [with_line(problem, text) for problem in problems]) from None
 
 
 def _translate(item: Mapping[str, Any]) -> Problem:
@@ -108,17 +110,6 @@ def _translate(item: Mapping[str, Any]) -> Problem:
     return Problem(place, f"{message[0].lower()}{message[1:]}, got {value!r}")
 
 
-def _with_line(problem: Problem, text: str) -> Problem:
-    """Add the line of the file where the problem stands, if one line alone can be meant."""
-    quoted = re.findall(r'"([^"]+)"', problem.message)[:1]
-    last = re.sub(r"\[\d+\]", "", problem.place).rpartition(".")[2]
-    for needle in [f'"{q}"' for q in quoted] + quoted + [last]:
-        lines = [number for number, line in enumerate(text.splitlines(), 1) if needle and needle in line.split("#")[0]]
-        if len(lines) == 1:
-            return Problem(f"{problem.place} (line {lines[0]})", problem.message)
-    return problem
-
-
 def check(suite: Suite) -> list[Problem]:
     """Find every problem of a well-formed suite that shows without reading any data."""
     problems: list[Problem] = []
@@ -133,7 +124,7 @@ def check(suite: Suite) -> list[Problem]:
                 registry.get(name)
             except BenchError as error:
                 problems.append(Problem(f"{kind}[{index}]", str(error)))
-    for field in ("target_sizes", "backbones", "weighting", "measures"):
+    for field in ("target_sizes", "weighting", "measures"):
         values = [str(v) for v in getattr(suite, field)]
         for value in sorted({v for v in values if values.count(v) > 1}):
             problems.append(Problem(field, f"{value} stands there twice"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 
+MAX_SEEDS = 1_000_000
 _PER_CLASS = re.compile(r"^\s*(\d+)\s*(?:/|per)\s*class\s*$")
 
 
@@ -107,6 +109,8 @@ def _spread_seeds(value: Any) -> Any:
     if isinstance(value, int):
         if value < 1:
             raise ValueError(f"seeds = {value}: at least one is needed")
+        if value > MAX_SEEDS:
+            raise ValueError(f"seeds = {value}: at most {MAX_SEEDS:,} are possible")
         return tuple(range(value))
     if isinstance(value, str):
         return parse_seeds(value)
@@ -127,8 +131,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if not match:
             raise ValueError(f'"{part.strip()}" is neither a seed nor a range such as 0-9')
         first, last = int(match[1]), int(match[2] or match[1])
-        if last < first or last - first > 10**6:
-            raise ValueError(f'"{part.strip()}" is not an increasing range of at most a million seeds')
+        if last < first or last - first >= MAX_SEEDS:
+            raise ValueError(f'"{part.strip()}" is not an increasing range of at most {MAX_SEEDS:,} seeds')
         seeds.extend(range(first, last + 1))
     return tuple(dict.fromkeys(seeds))
 
@@ -221,7 +225,7 @@ class Suite(_Part):
 
     def resolve(self, path: str) -> Path:
         """Return a path of the suite relative to the suite's folder."""
-        return Path(self.folder) / Path(path).expanduser()
+        return Path(self.folder) / os.path.expanduser(path)
 
     def to_run(self, folder: Path) -> dict[str, Any]:
         """Return the suite as JSON-able values for a run folder's ledger, its paths relative to that folder."""
@@ -237,14 +241,10 @@ class Suite(_Part):
 
     def root(self) -> Path:
         """Return the data root: the suite's, else the environment's NTBENCH_DATA, else ./data."""
-        import os
-
         return self.resolve(self.data_root) if self.data_root else Path(os.environ.get("NTBENCH_DATA", "data"))
 
 
 def _relative(path: str, start: str | Path) -> str:
-    import os
-
     try:
         return Path(os.path.relpath(path, start)).as_posix()
     except ValueError:  # on another drive

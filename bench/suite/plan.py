@@ -20,20 +20,10 @@ from bench.suite.specs import (
     TaskSpec,
     read_backbone,
     read_model,
-    read_strategies,
 )
-from bench.transfer.strategy import Strategy
+from bench.suite.strategies import read_strategies
 from bench.trial import SCHEMA_VERSION, Card, SourceModel, Trial, combine
-
-_CONDITIONS = {
-    "source": "sources",
-    "target": "targets",
-    "backbone": "backbones",
-    "strategy": "strategies",
-    "weighting": "weightings",
-    "size": "sizes",
-    "seed": "seeds",
-}
+from bench.triangle import Strategy
 
 
 @dataclass(frozen=True)

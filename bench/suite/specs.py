@@ -1,4 +1,4 @@
-"""What the free-form entries of a suite mean: tasks with changes, backbones, strategies, models.
+"""What the free-form entries of a suite mean: tasks with changes, backbones, models.
 
 Each reader returns the meaning or adds :class:`~bench.errors.Problem` after problem to a list, so that
 a suite's mistakes are all found in one pass.
@@ -6,19 +6,19 @@ a suite's mistakes are all found in one pass.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from bench.errors import BenchError, Problem, nearest
 from bench.identity import canonical, digest
-from bench.registry import BACKBONES, CHANGES, STRATEGIES, TASKS
+from bench.registry import BACKBONES, CHANGES, TASKS, changed_classes, known_classes
 from bench.suite.model import Suite
-from bench.tasks.base import changed_classes, known_classes
-from bench.transfer.strategy import Phase, Strategy
 
+MAX_NESTED = 40  # tasks that change tasks that change tasks ...
 SHORTHANDS = {"folder": "image-folder", "npz": "npz", "table": "table"}
-MODEL_KEYS = ("state_dict", "weights", "download", "classes")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class TaskSpec:
             return None  # an argument is wrong; building the task says which
         return names
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Digest of the specification (not of the data)."""
         return digest(self.to_json())
@@ -78,6 +78,17 @@ class TaskSpec:
 
 def _plain(value: Any) -> Any:
     return value.to_json() if isinstance(value, TaskSpec) else value
+
+
+def unstorable(arguments: Mapping[str, Any]) -> list[str]:
+    """Say which arguments cannot be part of a key: dates, NaN and infinities."""
+    found = []
+    for name, value in arguments.items():
+        try:
+            canonical(value)
+        except (TypeError, ValueError) as error:
+            found.append(f"{name}: a value that cannot be stored: {error}")
+    return found
 
 
 class TaskReader:
@@ -97,9 +108,7 @@ class TaskReader:
             self._problem(place, f'task "{name}" is defined by itself: {" -> ".join([*self._open, name])}')
             return None
         if name in self.suite.tasks:
-            self._open.append(name)
             spec = self.table(name, self.suite.tasks[name], f"tasks.{name}")
-            self._open.pop()
         elif name in TASKS:
             spec = TaskSpec(name, base=name)
             self._arguments(TASKS.get(name), {}, place)
@@ -112,6 +121,15 @@ class TaskReader:
 
     def table(self, name: str, table: str | Mapping[str, Any], place: str) -> TaskSpec | None:
         """Read one entry of [tasks], or an inline table with the same keys."""
+        if len(self._open) >= MAX_NESTED:
+            self._problem(place, f"more than {MAX_NESTED} tasks are nested in each other here")
+            return None
+        self._open.append(place.removeprefix("tasks."))
+        spec = self._table(name, table, place)
+        self._open.pop()
+        return spec
+
+    def _table(self, name: str, table: str | Mapping[str, Any], place: str) -> TaskSpec | None:
         table = {"task": table} if isinstance(table, str) else dict(table)
         for key, task in SHORTHANDS.items():
             if key in table and "task" not in table:
@@ -186,10 +204,8 @@ class TaskReader:
     def _arguments(self, entry: Any, arguments: Mapping[str, Any], place: str) -> None:
         for message in entry.problems(arguments):
             self._problem(place, message)
-        try:
-            canonical({k: _plain(v) for k, v in arguments.items()})
-        except (TypeError, ValueError) as error:
-            self._problem(place, f"a value that cannot be stored: {error}")
+        for message in unstorable({k: _plain(v) for k, v in arguments.items()}):
+            self._problem(place, message)
 
     def _problem(self, place: str, message: str) -> None:
         self.problems.append(Problem(place, message))
@@ -217,6 +233,9 @@ def read_backbone(value: str | Mapping[str, Any], place: str, problems: list[Pro
     if not isinstance(name, str):
         problems.append(Problem(place, 'say which: backbone = "..."'))
         return None
+    if not isinstance(label, str | None):
+        problems.append(Problem(place, f"name = {label!r} is not text"))
+        return None
     if "weights" in table:
         problems.append(
             Problem(place, 'published weights are a source: name them under [models], as { weights = "DEFAULT" }')
@@ -227,7 +246,7 @@ def read_backbone(value: str | Mapping[str, Any], place: str, problems: list[Pro
     except BenchError as error:
         problems.append(Problem(place, str(error)))
         return None
-    found = entry.problems(table)
+    found = [*entry.problems(table), *unstorable(table)]
     problems.extend(Problem(place, message) for message in found)
     if found:
         return None
@@ -238,85 +257,6 @@ def read_backbone(value: str | Mapping[str, Any], place: str, problems: list[Pro
         problems.append(Problem(place, f"{type(error).__name__}: {error}"))
         return None
     return BackboneSpec(label or name, name, table, entry.version, depth)
-
-
-_OWN_KEYS = ("name", "transfer", "freeze", "path", "keep_head", "copied_lr", "steps")
-
-
-def read_strategies(values: tuple[str | Mapping[str, Any], ...], depth: int, problems: list[Problem]) -> list[Strategy]:
-    """Expand the entries of `strategies` for a backbone of `depth` blocks: scratch first, each point once.
-
-    Two names for one point and path give one trial; the first name in the suite's order stays.
-    """
-    found: dict[str, Strategy] = {}
-    for entry in ["scratch", *values]:
-        place = "strategies" if entry == "scratch" else f"strategies[{values.index(entry)}]"
-        for strategy in _read_strategy(entry, depth, place, problems):
-            found.setdefault(digest(strategy.identity()), strategy)
-    names: dict[tuple, Strategy] = {}
-    for strategy in found.values():
-        row = (strategy.name, strategy.transfer, strategy.frozen)
-        if row in names:
-            message = f'two different strategies are called "{row[0]}" with n = {row[1]}, f = {row[2]}; rename one'
-            problems.append(Problem("strategies", message))
-        names[row] = strategy
-    return list(found.values())
-
-
-def _read_strategy(value: str | Mapping[str, Any], depth: int, place: str, problems: list[Problem]) -> list[Strategy]:
-    table = {"strategy": value} if isinstance(value, str) else dict(value)
-    try:
-        if "strategy" not in table:
-            return [_own_strategy(table, depth)]
-        rename = table.pop("name", None)
-        entry = STRATEGIES.get(table.pop("strategy"))
-        wrong = entry.problems(table)
-        if wrong:
-            problems.extend(Problem(place, message) for message in wrong)
-            return []
-        return [
-            strategy if rename is None else _renamed(strategy, rename) for strategy in entry.function(depth, **table)
-        ]
-    except BenchError as error:
-        problems.append(Problem(place, str(error)))
-    except (TypeError, ValueError) as error:
-        problems.append(Problem(place, f"{type(error).__name__}: {error}"))
-    return []
-
-
-def _renamed(strategy: Strategy, name: str) -> Strategy:
-    from dataclasses import replace
-
-    return replace(strategy, name=str(name))
-
-
-def _own_strategy(table: Mapping[str, Any], depth: int) -> Strategy:
-    """Build a strategy from a table with its own name, transfer depth and freeze depth or path."""
-    for key in table:
-        if key not in _OWN_KEYS:
-            raise BenchError(f'"{key}" is not part of a strategy{nearest(key, [*_OWN_KEYS, "strategy"])}')
-    for key in ("name", "transfer"):
-        if key not in table:
-            raise BenchError(f'a strategy of your own needs "{key}" (or name a registered one: strategy = "...")')
-    if "freeze" in table and "path" in table:
-        raise BenchError('give "freeze" or "path", not both')
-
-    def blocks(value: Any, what: str) -> int:
-        value = depth if value == "all" else value
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= depth:
-            raise BenchError(f'{what} = {value!r} is not within 0 to {depth}, nor "all"')
-        return value
-
-    transfer = blocks(table["transfer"], "transfer")
-    stages = table.get("path", [{"freeze": table.get("freeze", 0)}])
-    path = []
-    for stage in stages:
-        for key in stage:
-            if key not in ("freeze", "share", "lr"):
-                raise BenchError(f'"{key}" is not part of a path{nearest(key, ("freeze", "share", "lr"))}')
-        path.append(Phase(blocks(stage.get("freeze", 0), "freeze"), stage.get("share", 1.0), stage.get("lr", 1.0)))
-    options = {key: table[key] for key in ("keep_head", "copied_lr", "steps") if key in table}
-    return Strategy(str(table["name"]), transfer, tuple(path), **options)
 
 
 @dataclass(frozen=True)
@@ -330,20 +270,34 @@ class ModelSpec:
     classes: tuple[str, ...] = ()
 
 
+_MODEL_TYPES = {"state_dict": str, "weights": str, "download": bool, "classes": list | tuple}
+_MODEL_WORDS = {
+    "state_dict": "a path", "weights": "a name", "download": "true or false", "classes": "a list of names",
+}  # fmt: skip
+
+
 def read_model(suite: Suite, name: str, problems: list[Problem]) -> ModelSpec | None:
     """Read one entry of [models]."""
     table, place = dict(suite.models[name]), f"models.{name}"
     for key in table:
-        if key not in MODEL_KEYS:
-            problems.append(Problem(place, f'"{key}" is not part of a model{nearest(key, MODEL_KEYS)}'))
+        if key not in _MODEL_TYPES:
+            problems.append(Problem(place, f'"{key}" is not part of a model{nearest(key, _MODEL_TYPES)}'))
             return None
     if ("state_dict" in table) == ("weights" in table):
         problems.append(Problem(place, 'give either state_dict = "FILE" or weights = "NAME"'))
         return None
+    wrong = [key for key, kind in _MODEL_TYPES.items() if key in table and not isinstance(table[key], kind)]
+    if wrong:
+        problems.extend(Problem(f"{place}.{key}", f"{table[key]!r} is not {_MODEL_WORDS[key]}") for key in wrong)
+        return None
+    classes = tuple(table.get("classes", ()))
+    if not all(isinstance(c, str) for c in classes) or len(set(classes)) < len(classes) or len(classes) == 1:
+        problems.append(Problem(f"{place}.classes", "needs at least two different names, in the order of the head"))
+        return None
     if "state_dict" in table:
-        path = suite.resolve(str(table["state_dict"]))
-        if not path.is_file():
+        path = suite.resolve(table["state_dict"])
+        if not os.path.isfile(path):
             problems.append(Problem(f"{place}.state_dict", f"no file at {path}"))
             return None
         table["state_dict"] = str(path)
-    return ModelSpec(name, **{**table, "classes": tuple(table.get("classes", ()))})
+    return ModelSpec(name, **{**table, "classes": classes})

@@ -1,0 +1,101 @@
+"""What the entries of a suite's `strategies` mean: registered names, and points or paths of the suite's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from bench.errors import BenchError, Problem, nearest
+from bench.identity import digest
+from bench.registry import STRATEGIES
+from bench.suite.specs import unstorable
+from bench.triangle import Phase, Strategy
+
+_OWN_KEYS = ("name", "transfer", "freeze", "path", "keep_head", "copied_lr", "steps")
+
+
+def read_strategies(values: tuple[str | Mapping[str, Any], ...], depth: int, problems: list[Problem]) -> list[Strategy]:
+    """Expand the entries of `strategies` for a backbone of `depth` blocks: scratch first, each point once.
+
+    Two names for one point and path give one trial; the first name in the suite's order stays.
+    """
+    found: dict[str, Strategy] = {}
+    for entry in ["scratch", *values]:
+        place = "strategies" if entry == "scratch" else f"strategies[{values.index(entry)}]"
+        for strategy in _read_strategy(entry, depth, place, problems):
+            found.setdefault(digest(strategy.identity()), strategy)
+    names: dict[tuple, Strategy] = {}
+    for strategy in found.values():
+        row = (strategy.name, strategy.transfer, strategy.frozen)
+        if row in names:
+            message = f'two different strategies are called "{row[0]}" with n = {row[1]}, f = {row[2]}; rename one'
+            problems.append(Problem("strategies", message))
+        names[row] = strategy
+    return list(found.values())
+
+
+def _read_strategy(value: str | Mapping[str, Any], depth: int, place: str, problems: list[Problem]) -> list[Strategy]:
+    table = {"strategy": value} if isinstance(value, str) else dict(value)
+    try:
+        if "strategy" not in table:
+            return [_own_strategy(table, depth)]
+        rename, name = table.pop("name", None), table.pop("strategy")
+        if not isinstance(name, str) or not isinstance(rename, str | None):
+            raise BenchError('strategy and name must be text: strategy = "..."')
+        entry = STRATEGIES.get(name)
+        wrong = [*entry.problems(table), *unstorable(table)]
+        if wrong:
+            problems.extend(Problem(place, message) for message in wrong)
+            return []
+        return [
+            strategy if rename is None else replace(strategy, name=rename)
+            for strategy in entry.function(depth, **table)
+        ]
+    except BenchError as error:
+        problems.append(Problem(place, str(error)))
+    except (TypeError, ValueError) as error:
+        problems.append(Problem(place, f"{type(error).__name__}: {error}"))
+    return []
+
+
+def _own_strategy(table: Mapping[str, Any], depth: int) -> Strategy:
+    """Build a strategy from a table with its own name, transfer depth and freeze depth or path."""
+    for key in table:
+        if key not in _OWN_KEYS:
+            raise BenchError(f'"{key}" is not part of a strategy{nearest(key, [*_OWN_KEYS, "strategy"])}')
+    for key in ("name", "transfer"):
+        if key not in table:
+            raise BenchError(f'a strategy of your own needs "{key}" (or name a registered one: strategy = "...")')
+    if "freeze" in table and "path" in table:
+        raise BenchError('give "freeze" or "path", not both')
+
+    def blocks(value: Any, what: str) -> int:
+        value = depth if value == "all" else value
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= depth:
+            raise BenchError(f'{what} = {value!r} is not within 0 to {depth}, nor "all"')
+        return value
+
+    transfer = blocks(table["transfer"], "transfer")
+    stages = table.get("path", [{"freeze": table.get("freeze", 0)}])
+    if not isinstance(stages, list | tuple) or not all(isinstance(stage, Mapping) for stage in stages):
+        raise BenchError("path is a list of tables such as { freeze = 2, share = 0.5 }")
+    path = []
+    for stage in stages:
+        for key in stage:
+            if key not in ("freeze", "share", "lr"):
+                raise BenchError(f'"{key}" is not part of a path{nearest(key, ("freeze", "share", "lr"))}')
+        factors = [_number(stage.get(key, 1.0), key) for key in ("share", "lr")]
+        path.append(Phase(blocks(stage.get("freeze", 0), "freeze"), *factors))
+    options = {key: _number(table[key], key) for key in ("copied_lr", "steps") if key in table}
+    keep_head = table.get("keep_head", False)
+    if not isinstance(keep_head, bool):
+        raise BenchError(f"keep_head = {keep_head!r} is neither true nor false")
+    return Strategy(str(table["name"]), transfer, tuple(path), keep_head, **options)
+
+
+def _number(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BenchError(f"{what} = {value!r} is not a number")
+    return float(value)
