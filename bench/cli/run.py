@@ -51,17 +51,19 @@ def run(
     folder = run_folder(loaded, out)
     device = choose_device(device)
     jobs = default_jobs(device) if jobs is None else jobs
-    chosen: list[Selection] = []
 
     def select(plan: Plan) -> Selection:
-        chosen[:] = [Selection.parse(where or (), plan)]
-        return chosen[0]
+        return Selection.parse(where or (), plan)
 
     _say_header(loaded, folder, device, jobs, where or [])
-    with watch() as progress:
-        outcome = run_suite(
-            loaded, folder, jobs=jobs, device=device, select=select, retry_failed=retry_failed, progress=progress
-        )
+    try:
+        with watch() as progress:
+            outcome = run_suite(
+                loaded, folder, jobs=jobs, device=device, select=select, retry_failed=retry_failed, progress=progress
+            )
+    except KeyboardInterrupt:
+        _err("stopped at once: what was in flight is lost, the rest is stored; the same command goes on from there")
+        raise typer.Exit(130) from None
     if outcome.interrupted and outcome.missing:
         _say_interrupted(outcome)
         raise typer.Exit(130)
@@ -90,7 +92,7 @@ def _say_interrupted(outcome: Outcome) -> None:
     from bench.cli.wording import counted
 
     left = counted(outcome.missing, "trial is", "trials are")
-    _err(f"interrupted: {left} missing, {outcome.done:,} done and stored; the same command goes on from here")
+    _err(f"interrupted: {left} missing, {outcome.done:,} done and stored; the same command goes on from there")
 
 
 def _err(text: str) -> None:

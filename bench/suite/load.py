@@ -44,9 +44,9 @@ def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[st
     DataError
         When the file is missing, is not TOML, or a plug-in cannot be loaded.
     """
-    suite, where, text = _parse(source)
     for plugin in plugins:
         load_plugin(plugin)
+    suite, where, text = _parse(source)
     for plugin in suite.plugins:
         load_plugin(suite.resolve(plugin))
     if plugins:
@@ -82,8 +82,37 @@ def _validate(values: dict[str, Any], where: str, text: str) -> Suite:
     try:
         return Suite.model_validate(values)
     except ValidationError as error:
-        problems = [_translate(item) for item in error.errors(include_url=False)]
-        raise SuiteError(where, [with_line(problem, text) for problem in problems]) from None
+        items = error.errors(include_url=False)
+        problems = [_translate(item) for item in items if not _follows(item)]
+        problems += _problems_of_rest(values, items)
+        raise SuiteError(where, [with_line(problem, text) for problem in dict.fromkeys(problems)]) from None
+
+
+def _follows(item: Mapping[str, Any]) -> bool:
+    """Whether an error only follows from others: a list is too short because its items were wrong."""
+    return item["type"] == "too_short" and bool(item.get("input"))
+
+
+# Stands in for a pair that is missing or wrong.
+_SOUND = {"target": "digits", "source": "digits"}
+
+
+def _problems_of_rest(values: dict[str, Any], items: list[Any]) -> list[Problem]:
+    """Check what of a malformed suite is well formed, so that all of its mistakes are said at once."""
+    wrong = {item["loc"][0] for item in items if item["loc"]}
+    rest = {key: value for key, value in values.items() if key not in wrong}
+    if "pairs" in wrong and isinstance(values.get("pairs"), list):
+        numbers = {item["loc"][1] for item in items if item["loc"][0] == "pairs" and len(item["loc"]) > 1}
+        rest["pairs"] = [_SOUND if number in numbers else pair for number, pair in enumerate(values["pairs"])]
+    rest.setdefault("target_sizes", [1])
+    rest["pairs"] = rest.get("pairs") or [_SOUND]
+    try:
+        suite = Suite.model_validate(rest)
+        for plugin in suite.plugins:
+            load_plugin(suite.resolve(plugin))
+    except (ValidationError, BenchError):
+        return []  # said once the form is right
+    return check(suite)
 
 
 def _translate(item: Mapping[str, Any]) -> Problem:

@@ -1,0 +1,263 @@
+"""``ntbench check`` and ``ntbench new``: every mistake at once, and files that run as they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cli_suite import SUITE
+
+from bench.results import load_results
+
+MISTAKES = """\
+strategies = ["fine-tun"]
+target_sizes = [20, -5]
+seeds = "0-x"
+image_sise = 16
+
+[[pairs]]
+target = "digits"
+[[pairs]]
+target = "digits"
+source = "noisee"
+[recipe]
+step = 100
+"""
+NAMES = """\
+backbones = ["cnm"]
+strategies = [{ strategy = "fine-tune", depth = [1] }]
+measures = ["leap"]
+target_sizes = [20]
+
+[tasks]
+noisy = { task = "printed-digit" }
+other = { task = "digits", label_nois = 0.4 }
+
+[[pairs]]
+sources = ["noisy", "other"]
+target = "didgits"
+"""
+GOOD = """
+import numpy as np
+import bench
+
+
+@bench.task("{name}-task")
+def task(root):
+    y = np.arange(60) % 2
+    return bench.Task(np.random.default_rng(0).random((60, 3)) + y[:, None], y, ["a", "b"])
+
+
+@bench.strategy("{name}-strategy")
+def strategy(depth):
+    yield bench.point("{name}", depth, depth)
+
+
+@bench.change("{name}_change")
+def change(task, rng):
+    return task.changed(x=task.x.copy())
+
+
+@bench.change("{name}_asking")
+def asking(task, rng, amount):
+    return task
+
+
+@bench.measure("{name}-measure")
+def measure(view):
+    return float(view.target_features.mean())
+
+
+@bench.backbone("{name}-backbone", depth=1)
+def backbone(shape):
+    from torch import nn
+    if len(shape) != 3 or shape[1] < 32:
+        raise bench.BenchError("needs images of at least 32 pixels")
+    from bench.backbones.base import Backbone
+    return Backbone({{"b1": nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(shape)), 4))}}, 4)
+"""
+BAD = """
+import numpy as np
+import bench
+
+
+@bench.task("{name}-task")
+def task(root):
+    return bench.Task(np.random.random((60, 3)), np.arange(60) % 2, ["a", "b"])
+
+
+@bench.strategy("{name}-strategy")
+def strategy(depth):
+    yield bench.point("{name}", depth + 1, 0)
+    yield bench.point("{name}", depth + 1, 0)
+
+
+@bench.change("{name}_change")
+def change(task, rng):
+    task.x[:] = 0
+    return task
+
+
+@bench.measure("{name}-measure")
+def measure(view):
+    return float("nan")
+
+
+@bench.backbone("{name}-backbone", depth=2)
+def backbone(shape):
+    from bench.backbones.base import BACKBONES
+    return BACKBONES.get("mlp").function(shape, widths=[4])
+"""
+
+
+@pytest.mark.parametrize("verb", ["check", "plan", "run"])
+def test_seven_mistakes_in_a_suite_are_seven_messages_each_with_its_place(verb, tmp_path, ntbench):
+    suite = tmp_path / "mistakes.toml"
+    suite.write_text(MISTAKES)
+    done = ntbench(verb, suite)
+    assert done.code == 2
+    assert "7 problems" in done.err
+    for said in (
+        "target_sizes[1] (line 2): -5: a size must be at least 1",
+        'seeds (line 3): "0-x" is neither a seed nor a range',
+        'image_sise (line 4): unknown key "image_sise"; did you mean "image_size"?',
+        'pairs[0] (line 6): give either source = "..." or sources',
+        'recipe.step (line 12): unknown key "step"; did you mean "steps"?',
+        'strategies[0] (line 1): unknown strategy "fine-tun"; did you mean "fine-tune"?',
+        'pairs[1].source (line 10): unknown task "noisee"; did you mean "noise"?',
+    ):
+        assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_five_unknown_names_each_with_the_nearest(tmp_path, ntbench):
+    suite = tmp_path / "names.toml"
+    suite.write_text(NAMES)
+    done = ntbench("check", suite)
+    assert done.code == 2
+    for place, meant in (
+        ("backbones[0] (line 1)", "cnn"), ("measures[0] (line 3)", "leep"), ("tasks.noisy.task", "printed-digits"),
+        ("tasks.other", "label_noise"), ("pairs[0].target (line 12)", "digits"),
+    ):  # fmt: skip
+        line = next(line for line in done.err.splitlines() if place in line)
+        assert f'did you mean "{meant}"' in line
+
+
+def test_a_good_suite(suite, ntbench):
+    done = ntbench("check", suite)
+    assert done.code == 0
+    assert done.out == "ok       suite small: 4 source models, 32 trials; its data were not read (--data)\n"
+    read = ntbench("check", suite, "--data")
+    assert read.code == 0
+    assert "ok       task noisy" in read.out
+
+
+def test_what_only_data_can_show(tmp_path, ntbench):
+    x = np.random.default_rng(0).integers(0, 255, (40, 1, 8, 8), dtype=np.uint8)
+    y = np.arange(40) % 2
+    np.savez(tmp_path / "leaking.npz", x=x, y=y, x_test=x[:10], y_test=y[:10])
+    suite = tmp_path / "data.toml"
+    text = SUITE.replace("[20, 40]", "[5]").replace(
+        '{ task = "printed-digits", n = 200, n_test = 50, image_size = 8 }', '{ npz = "leaking.npz" }'
+    )
+    suite.write_text(text)
+    done = ntbench("check", suite, "--data")
+    assert done.code == 2
+    assert "10 of 10 test images are also in the train pool" in done.out
+    assert 'target "digits", size 5: leaves 4 examples to train on' in done.out
+
+
+def test_a_good_plug_in(tmp_path, ntbench):
+    plugin = tmp_path / "good.py"
+    plugin.write_text(GOOD.format(name="good"))
+    done = ntbench("check", plugin)
+    assert done.code == 0, done.out + done.err
+    kinds = ("task good-task", "strategy good-strategy", "change good_change", "measure good-measure")
+    for subject in (*kinds, "backbone good-backbone"):
+        assert f"ok       {subject}\n" in done.out
+    assert 'skipped  change good_asking: change "good_asking" needs the argument "amount"' in done.out
+    assert ntbench("check", "good-task", "--plugin", plugin).code == 0
+
+
+def test_every_broken_contract_of_a_plug_in(tmp_path, ntbench):
+    plugin = tmp_path / "bad.py"
+    plugin.write_text(BAD.format(name="bad"))
+    done = ntbench("check", plugin)
+    assert done.code == 2
+    for subject, said in (
+        ("task bad-task", "two builds differ in x"),
+        ("strategy bad-strategy", "more than the backbone has"),
+        ("change bad_change", "in place"),
+        ("measure bad-measure", "returned nan"),
+        ("backbone bad-backbone", "declares 2 blocks but has 1"),
+    ):
+        assert f"WRONG    {subject}\n" in done.out
+        assert said in done.out
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\n", "registers nothing"),
+        ("import nowhere_at_all\n", "line 1: ModuleNotFoundError"),
+        ("def (", "SyntaxError"),
+    ],
+)
+def test_plug_ins_that_cannot_be_used(tmp_path, ntbench, text, said):
+    plugin = tmp_path / "wrong.py"
+    plugin.write_text(text)
+    done = ntbench("check", plugin)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_names_and_several_things_at_once(suite, ntbench):
+    done = ntbench("check", "fine-tune", "label_noise", "uniform", "digits", "digts", "nowhere.toml", suite)
+    assert done.code == 2
+    for line in ("ok       strategy fine-tune", "ok       change label_noise", "ok       task digits"):
+        assert line in done.out
+    assert "this kind has no contract" in done.out
+    assert 'unknown file or name "digts"; did you mean "digits"?' in done.err
+    assert "no suite at nowhere.toml" in done.err
+    assert "ok       suite small" in done.out
+
+
+def test_a_new_pair_checks_and_runs_as_it_is(tmp_path, ntbench, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = ntbench("new", "pair", "mine")
+    assert done.code == 0
+    assert "next: ntbench check mine.toml --data" in done.out
+    assert ntbench("check", "mine.toml", "--data").code == 0
+    # As it stands, but for the time that a test may take: one seed, and fewer steps.
+    text = (tmp_path / "mine.toml").read_text() + "\n[recipe]\nsteps = 5\n[source_recipe]\nsteps = 5\n"
+    (tmp_path / "mine.toml").write_text(text)
+    ran = ntbench("run", "mine.toml", "--jobs", 0, "--device", "cpu", "--seeds", "0", "--out", "out")
+    assert ran.code == 0, ran.err
+    assert set(load_results(tmp_path / "out").source.dropna()) == {"mine-source", "mine-hostile"}
+
+
+def test_a_new_pair_with_a_task_of_its_own(tmp_path, ntbench):
+    done = ntbench("new", "pair", "own", "--task", "--folder", tmp_path / "sub")
+    assert done.code == 0
+    assert ntbench("check", tmp_path / "sub" / "own.toml", "--data").code == 0
+    body = (tmp_path / "sub" / "own_task.py").read_text().split("@bench.task")[1]
+    assert len(("@bench.task" + body).strip().splitlines()) <= 10
+
+
+@pytest.mark.parametrize("kind", ["task", "strategy"])
+def test_a_new_task_or_strategy_keeps_its_contract(kind, tmp_path, ntbench):
+    assert ntbench("new", kind, f"my-{kind}", "--folder", tmp_path).code == 0
+    done = ntbench("check", tmp_path / f"my_{kind}.py")
+    assert done.code == 0
+    assert f"ok       {kind} my-{kind}" in done.out
+
+
+def test_scaffolds_overwrite_nothing_and_want_a_name(tmp_path, ntbench):
+    assert ntbench("new", "pair", "mine", "--folder", tmp_path).code == 0
+    before = (tmp_path / "mine.toml").read_text()
+    again = ntbench("new", "pair", "mine", "--folder", tmp_path)
+    assert again.code == 2
+    assert "is there already" in again.err
+    assert (tmp_path / "mine.toml").read_text() == before
+    for name in ("../up", "a b", "1st"):
+        assert ntbench("new", "pair", name, "--folder", tmp_path).code == 2
+    assert ntbench("new", "task", "x", "--folder", tmp_path / "mine.toml").code == 2
