@@ -12,8 +12,17 @@ def proxy_a_distance(view: View) -> float:
     """How well a linear classifier tells source from target features, 0 (not at all) to 2 (perfectly).
 
     2 (1 - 2 e), e being the classifier's error on held-out halves (two-fold, so that overfitting does
-    not count as distance), classes balanced; below-chance errors count as 0. Ben-David et al., "Analysis
-    of representations for domain adaptation", NIPS 2006, section 4.
+    not count as distance), both domains weighing the same; below-chance errors count as 0. Ben-David et
+    al., "Analysis of representations for domain adaptation", NIPS 2006, section 4.
+
+    Notes
+    -----
+    It asks whether domains *can* be told apart, not how far apart they are, so it reaches its upper end
+    as soon as one direction separates them: all data that look different (printed and handwritten
+    digits, say) are near 2. That is what the definition says and no artefact of this estimate: a linear
+    SVM with the C of the lowest held-out error (as Ganin et al., JMLR 2016, compute it) gives 1.98 to 2
+    for every source of the default suite, on features as on inputs. It grades sources that are near
+    (halves of one data set, a mild change); among distant ones look at the Fréchet distance or LEEP.
 
     Returns
     -------
