@@ -139,7 +139,7 @@ def test_a_folder_that_is_a_file_and_one_that_cannot_be_written_are_said(tmp_pat
     file.write_text("x")
     with pytest.raises(StoreError, match="is a file, not a folder"), open_ledger(file):
         pass
-    with pytest.raises(StoreError, match="cannot write to .*give another --out"), open_ledger(file / "below"):
+    with pytest.raises(StoreError, match=r"cannot write to .*give another --out"), open_ledger(file / "below"):
         pass
 
 

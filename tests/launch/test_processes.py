@@ -67,10 +67,7 @@ def test_the_number_of_workers_does_not_show_in_the_table(reference, tmp_path):
 def test_a_driver_that_is_killed_again_and_again_gets_there_with_the_same_table(reference, tmp_path):
     suite, rows = reference
     (tmp_path / "suite.json").write_text(json.dumps(suite))
-    script = (
-        "import json, sys, bench\n"
-        "bench.run(json.load(open(sys.argv[1])), sys.argv[2], jobs=2)\n"
-    )
+    script = "import json, sys, bench\nbench.run(json.load(open(sys.argv[1])), sys.argv[2], jobs=2)\n"
     out = tmp_path / "out"
     rng = random.Random(0)
     for _ in range(3):

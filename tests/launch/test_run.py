@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
 
 
 def test_every_trial_has_one_row(finished):
-    suite, _, rows = finished
+    _, _, rows = finished
     # scratch: 2 sizes x 2 seeds; a source: zero-shot 2 seeds, else 4 points x 2 sizes x 2 seeds.
     assert len(rows) == 4 + 2 * (2 + 4 * 4)
     assert (rows.status == "ok").all()
@@ -228,14 +228,16 @@ def test_cuda_is_asked_for_in_vain(finished, tmp_path):
 
 def test_per_class_sizes_and_all(finished, tmp_path):
     suite, _, _ = finished
-    rows = run({**suite, "target_sizes": ["3 per class", "all"], "strategies": ["feature-extraction"], "seeds": 1}, tmp_path)
+    suite = {**suite, "target_sizes": ["3 per class", "all"], "strategies": ["feature-extraction"], "seeds": 1}
+    rows = run(suite, tmp_path)
     assert sorted(rows.target_size.unique())[0] == 30
     assert sorted(rows.target_size.unique())[1] > 1000
 
 
 def test_accuracies_of_the_same_trial_do_not_depend_on_the_rest_of_the_suite(finished, tmp_path):
     suite, _, rows = finished
-    fewer = {**suite, "strategies": ["fine-tune"], "target_sizes": [40], "pairs": [{"target": "digits", "source": "noisy"}]}
+    pairs = [{"target": "digits", "source": "noisy"}]
+    fewer = {**suite, "strategies": ["fine-tune"], "target_sizes": [40], "pairs": pairs}
     few = run(fewer, tmp_path)
     both = few.merge(rows, on="key", suffixes=("", "_all"))
     assert len(both) == len(few)

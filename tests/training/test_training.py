@@ -160,8 +160,9 @@ def test_refit_uses_the_validation_examples_too(data):
     refitted, again = run_fit(data, plain.model_copy(update={"refit": True}))
     assert (again.learning_rate, again.best_step) == (fitted.learning_rate, fitted.best_step)
     by_hand = make()
-    train(by_hand, [Stage(0, 10)], data.x[:60], data.y[:60], torch.tensor(batch_order(60, 10, 32, "test", 60, 0, "refit")),
-          plain, 0.05, Start(), stop=fitted.best_step)  # fmt: skip
+    batches = torch.tensor(batch_order(60, 10, 32, "test", 60, 0, "refit"))
+    x, y = data.x[:60], data.y[:60]
+    train(by_hand, [Stage(0, 10)], x, y, batches, plain, 0.05, Start(), stop=fitted.best_step)
     for a, b in zip(refitted.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(a, b)
     assert not all(torch.equal(a, b) for a, b in zip(refitted.parameters(), network.parameters(), strict=True))
