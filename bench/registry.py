@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -177,13 +178,26 @@ _loaded_packages: set[str] = set()
 
 
 def load_packages() -> None:
-    """Import every installed package that announces itself as a plug-in (once)."""
+    """Import every installed package that announces itself as a plug-in (once).
+
+    Raises
+    ------
+    DataError
+        When one cannot be imported, with its name.
+    """
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        if point.name not in _loaded_packages:
-            _loaded_packages.add(point.name)
+        if point.value in _loaded_packages:
+            continue
+        try:
             point.load()
+        except BenchError:
+            raise
+        except (Exception, SystemExit) as error:
+            message = f'plug-in package "{point.name}" ({point.value}): {type(error).__name__}: {error}'
+            raise DataError(message) from error
+        _loaded_packages.add(point.value)
 
 
 def load_plugin(path: str | Path) -> None:
@@ -213,9 +227,15 @@ def load_plugin(path: str | Path) -> None:
     except BenchError:
         del sys.modules[name]
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
-        line = next(
-            (f.lineno for f in reversed(inspect.getinnerframes(error.__traceback__)) if f.filename == str(path)), "?"
-        )
-        raise DataError(f"plug-in {path}, line {line}: {type(error).__name__}: {error}") from error
+        text = error.msg if isinstance(error, SyntaxError) else error
+        raise DataError(f"plug-in {path}, line {_line(error, path)}: {type(error).__name__}: {text}") from error
+
+
+def _line(error: BaseException, path: Path) -> int | str:
+    """Return the line of the file that an error came through last; "?" where it came through none."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), "?")

@@ -1,0 +1,320 @@
+"""Adding to what a suite can name: plug-in files, packages, and data that need no Python at all."""
+
+from __future__ import annotations
+
+import sys
+from textwrap import dedent
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import bench
+from bench.errors import BenchError, DataError, SuiteError
+from bench.registry import BACKBONES, CHANGES, MEASURES, STRATEGIES, TASKS, load_plugin
+from bench.suite import load_suite
+
+TINY = """
+    target_sizes = [20]
+    seeds        = 1
+    measures     = []
+    strategies   = ["feature-extraction"]
+    recipe        = {{ steps = 3, checkpoints = 1, learning_rates = [0.1] }}
+    source_recipe = {{ steps = 3, checkpoints = 1 }}
+    backbones    = [{backbone}]
+"""
+CNN = '{ backbone = "cnn", channels = [4, 4], name = "cnn" }'
+MLP = '{ backbone = "mlp", widths = [8], name = "mlp" }'
+
+
+@pytest.fixture(autouse=True)
+def _forget_plugins():
+    """Take out afterwards what a test has registered, so that the next may use the same names."""
+    registries = (TASKS, CHANGES, BACKBONES, STRATEGIES, MEASURES)
+    before, modules = [dict(registry._entries) for registry in registries], set(sys.modules)
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        for name in set(registry._entries) - set(entries):
+            if name not in registry._builtin:
+                del registry._entries[name]
+    for name in set(sys.modules) - modules:
+        if name.startswith("ntbench_plugin_"):
+            del sys.modules[name]
+
+
+def write(path, text):
+    path.write_text(dedent(text), encoding="utf-8")
+    return path
+
+
+def suite(tmp_path, rest, backbone=CNN):
+    text = dedent(TINY).format(backbone=backbone) + dedent(rest)
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    return tmp_path / "mine.toml"
+
+
+def run(path):
+    rows = bench.run(path, path.parent / "out", jobs=0)
+    assert list(rows.status) == ["ok"] * len(rows), list(rows.error)
+    return rows
+
+
+# Plug-in files
+
+
+TASK = '''
+import bench
+import numpy as np
+
+@bench.task("stripes", version=1)
+def stripes(root):
+    """Horizontal and vertical stripes."""
+    y = np.arange(100) % 2
+    across = np.tile([0, 255], 4).astype(np.uint8) * np.ones((8, 1), np.uint8)
+    return bench.Task(np.stack([across if k else across.T for k in y])[:, None], y, classes=["down", "across"])
+'''
+
+
+def test_a_task_in_ten_lines_runs_in_a_suite(tmp_path):
+    assert len(TASK.strip().splitlines()) <= 10
+    write(tmp_path / "stripes.py", TASK)
+    path = suite(
+        tmp_path,
+        """
+        plugins = ["stripes.py"]
+        [tasks]
+        turned = { task = "stripes", rotation = 90 }
+        [[pairs]]
+        target = "stripes"
+        source = "turned"
+        """,
+    )
+    rows = run(path)
+    assert set(rows.strategy) == {"scratch", "feature-extraction"}
+    assert set(rows.target) == {"stripes"}
+
+
+def test_every_kind_of_thing_in_one_file(tmp_path):
+    write(
+        tmp_path / "kit.py",
+        """
+        import torch
+        import bench
+        from bench.backbones.base import Backbone
+
+        @bench.backbone("two-lines", depth=lambda width=4: 2)
+        def two_lines(shape, *, width=4):
+            first = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(shape[0] * shape[1] * shape[2], width))
+            return Backbone({"one": first, "two": torch.nn.Linear(width, width)}, width)
+
+        @bench.strategy("top-first")
+        def top_first(depth, *, share=0.5):
+            path = (bench.Phase(depth, share), bench.Phase(0, 1 - share))
+            yield bench.Strategy("top-first", depth, path)
+
+        @bench.change("darken")
+        def darken(task, rng, factor=0.5):
+            return task.changed(x=(task.x * factor).astype(task.x.dtype))
+
+        @bench.measure("brightness")
+        def brightness(view):
+            return float(view.source.x.mean() - view.target.x.mean())
+        """,
+    )
+    path = tmp_path / "mine.toml"
+    write(
+        path,
+        """
+        plugins      = ["kit.py"]
+        backbones    = [{ backbone = "two-lines", width = 5 }]
+        strategies   = [{ strategy = "top-first", share = 0.25 }]
+        measures     = ["brightness"]
+        target_sizes = [20]
+        seeds        = 1
+        image_size   = 8
+        recipe        = { steps = 4, checkpoints = 1, learning_rates = [0.1] }
+        source_recipe = { steps = 3, checkpoints = 1 }
+        [tasks]
+        dark = { task = "digits", darken = 0.25 }
+        [[pairs]]
+        target = "digits"
+        source = "dark"
+        """,
+    )
+    rows = run(path)
+    (transfer,) = rows[rows.strategy == "top-first"].itertuples()
+    assert (transfer.backbone, transfer.transfer_depth, transfer.frozen_depth) == ("two-lines", 2, 0)
+    assert transfer.trainable_parameters == 64 * 5 + 5 + 5 * 5 + 5 + 5 * 10 + 10
+    light = bench.registry.TASKS.get("digits").function(tmp_path).x.mean()
+    assert transfer.brightness == pytest.approx(-0.75 * light, rel=0.05)
+
+
+def test_a_plugin_of_another_folder_and_twice_is_one(tmp_path):
+    write(tmp_path / "stripes.py", TASK)
+    (tmp_path / "deeper").mkdir()
+    load_plugin(tmp_path / "stripes.py")
+    load_plugin(tmp_path / "deeper" / ".." / "stripes.py")
+    least = {"target_sizes": [20], "pairs": [{"target": "stripes", "source": "noise"}]}
+    loaded = load_suite(least, plugins=(str(tmp_path / "stripes.py"),))
+    assert loaded.plugins == (str(tmp_path / "stripes.py"),)  # kept, so that workers load it too
+
+
+def test_what_a_plugin_raises_has_its_file_and_line(tmp_path):
+    path = write(tmp_path / "broken.py", "import bench\n\nx = {}\nbench.task(x['name'])\n")
+    with pytest.raises(DataError) as error:
+        load_plugin(path)
+    assert str(error.value) == f"plug-in {path}, line 4: KeyError: 'name'"
+    path = write(tmp_path / "unfinished.py", "import bench\ndef f(:\n")
+    with pytest.raises(DataError, match=rf"plug-in {path}, line 2: SyntaxError"):
+        load_plugin(path)
+    path = write(tmp_path / "leaving.py", "import sys\nsys.exit(3)\n")
+    with pytest.raises(DataError, match=rf"plug-in {path}, line 2: SystemExit"):
+        load_plugin(path)
+    write(tmp_path / "broken.py", TASK)  # mended, it can be loaded
+    load_plugin(tmp_path / "broken.py")
+    assert "stripes" in TASKS
+
+
+def test_a_taken_name_is_refused(tmp_path):
+    for name, text in (("one", TASK), ("two", TASK), ("three", TASK.replace("stripes", "digits"))):
+        write(tmp_path / f"{name}.py", text)
+    load_plugin(tmp_path / "one.py")
+    with pytest.raises(BenchError, match=r'the task name "stripes" is already taken; choose another'):
+        load_plugin(tmp_path / "two.py")
+    with pytest.raises(BenchError, match=r'the task name "digits" is already taken'):
+        load_plugin(tmp_path / "three.py")
+    assert TASKS.get("digits").function.__module__ == "bench.tasks.digits"
+
+
+def test_what_a_task_returns_is_checked_before_anything_trains(tmp_path):
+    write(tmp_path / "odd.py", 'import bench\n@bench.task("odd")\ndef odd(root):\n    return [1, 2]\n')
+    path = suite(tmp_path, 'plugins = ["odd.py"]\n[[pairs]]\ntarget = "digits"\nsource = "odd"\n')
+    with pytest.raises(SuiteError, match='task "odd" returned list, not a'):
+        bench.run(path, tmp_path / "out", jobs=0)
+
+
+# Packages
+
+
+def package(folder, name, code, point="mine"):
+    """Lay a package on the path as an installed one that announces itself."""
+    (folder / name).mkdir(parents=True)
+    write(folder / name / "__init__.py", code)
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[ntbench.plugins]\n{point} = {name}\n")
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A folder of installed packages."""
+    from bench import registry
+
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(registry, "_loaded_packages", set())
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
+
+
+def test_a_package_announces_itself_by_an_entry_point(tmp_path, installed):
+    package(installed, "striped_tasks", TASK)
+    rows = run(suite(tmp_path, '[[pairs]]\ntarget = "stripes"\nsource = "digits"\n'))
+    assert set(rows.target) == {"stripes"}
+    assert "stripes" in TASKS.names()
+
+
+def test_a_package_that_cannot_be_imported_is_named(tmp_path, installed):
+    package(installed, "broken_tasks", "raise RuntimeError('no such disk')\n", point="broken")
+    path = suite(tmp_path, '[[pairs]]\ntarget = "stripes"\nsource = "digits"\n')
+    for _ in range(2):  # said again, not forgotten
+        with pytest.raises(BenchError, match=r'plug-in package "broken" \(broken_tasks\): RuntimeError: no such disk'):
+            load_suite(path)
+
+
+# No Python
+
+
+def test_folders_of_images_run_without_python(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, shift in (("wards", 0), ("clinic", 40)):
+        for number, name in enumerate(("ill", "well")):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for k in range(25):
+                pixels = np.clip(rng.normal(60 + 80 * number + shift, 20, (9, 11)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / part / name / f"{k}.png")
+    path = suite(
+        tmp_path,
+        """
+        [tasks]
+        wards  = { folder = "data/wards", image_size = 8 }
+        clinic = { folder = "data/clinic", image_size = 10 }
+        [[pairs]]
+        target = "wards"
+        source = "clinic"
+        """,
+    )
+    rows = run(path)
+    assert len(rows) == 2
+    assert set(rows.n_test) == {15}  # 30 % of 50
+
+
+def test_an_npz_pair_runs_without_python(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, n in (("near", 60), ("far", 80)):
+        y = np.arange(n) % 3
+        np.savez(tmp_path / f"{name}.npz", x=rng.normal(y[:, None], 0.3, (n, 5)).astype(np.float32), y=y)
+    path = suite(
+        tmp_path,
+        """
+        [tasks]
+        near = { npz = "near.npz" }
+        far  = { npz = "far.npz" }
+        [[pairs]]
+        target = "near"
+        source = "far"
+        """,
+        backbone=MLP,
+    )
+    assert len(run(path)) == 2
+
+
+def test_a_csv_pair_runs_without_python(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("spring", "autumn"):
+        lines = [f"{rng.normal(k % 2):.3f},{rng.normal():.3f},{'yes' if k % 2 else 'no'}" for k in range(60)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["height,width,label", *lines]))
+    path = suite(
+        tmp_path,
+        """
+        [tasks]
+        spring = { table = "spring.csv" }
+        autumn = { table = "autumn.csv" }
+        [[pairs]]
+        target = "spring"
+        source = "autumn"
+        """,
+        backbone=MLP,
+    )
+    rows = run(path)
+    assert len(rows) == 2
+    (tmp_path / "moved").mkdir()
+    for name in ("spring.csv", "autumn.csv", "mine.toml"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    assert sorted(run(tmp_path / "moved" / "mine.toml").key) == sorted(rows.key)
+
+
+def test_tables_whose_columns_differ_are_refused_before_anything_trains(tmp_path):
+    for name, columns in (("a", "p,q,label"), ("b", "p,q,r,label")):
+        n = columns.count(",")
+        rows = [",".join(["1.5"] * n + ["yes" if k % 2 else "no"]) for k in range(60)]
+        (tmp_path / f"{name}.csv").write_text("\n".join([columns, *rows]))
+    tables = '[tasks]\na = { table = "a.csv" }\nb = { table = "b.csv" }\n[[pairs]]\ntarget = "a"\nsource = "b"\n'
+    with pytest.raises(SuiteError, match="pair b -> a: The source has 3 columns and the target 2"):
+        bench.run(suite(tmp_path, tables, backbone=MLP), tmp_path / "out", jobs=0)
+    assert not (tmp_path / "out" / "sources").exists()
