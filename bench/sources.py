@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bench.backbones.base import Backbone, build
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, nearest
 from bench.model_files import file_digest, path_of
 from bench.registry import BACKBONES
 from bench.seeding import derive
@@ -156,8 +156,14 @@ def _published(spec: BackboneSpec, shape: tuple[int, ...], given: ModelSpec) -> 
     arguments = {**spec.arguments, "weights": given.weights, "download": given.download}
     network = build(spec.name, shape, 1, 0, 0, **arguments)
     if network.published_head is None:
+        if given.classes:
+            raise DataError(f'the published classifier of "{spec.name}" is no linear head to keep; leave "classes" out')
         return network, ()
     from bench.backbones.vision_build import find_weights
 
     network.head = network.published_head
-    return network, tuple(find_weights(spec.name, given.weights).meta["categories"])
+    classes = tuple(find_weights(spec.name, given.weights).meta["categories"])
+    unknown = [name for name in given.classes if name not in classes]
+    if unknown:
+        raise DataError(f'the published classes have no "{unknown[0]}"{nearest(unknown[0], classes)}')
+    return network, classes

@@ -261,7 +261,14 @@ def read_backbone(value: str | Mapping[str, Any], place: str, problems: list[Pro
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A source model that is handed in: a state-dict file, or torchvision's published weights."""
+    """A source model that is handed in: a state-dict file, or torchvision's published weights.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        What the outputs of a file's head stand for, in their order; or those of the published classes
+        that a target may have. Without them no head is kept, so there is no zero-shot trial.
+    """
 
     name: str
     state_dict: str | None = None
