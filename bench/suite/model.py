@@ -34,7 +34,10 @@ class Recipe(_Part):
     copied_lr : float
         Learning rate of blocks copied from the source, relative to new blocks and heads.
     checkpoints : int
-        How many times in a training, evenly spaced, validation is looked at; the best is kept.
+        How many times in a training, evenly spaced, validation is looked at (the trial's curve).
+    early_stopping : bool
+        Whether the best checkpoint on validation is kept; if not, the last one is, and validation
+        chooses the learning rate alone. A handful of validation examples choose a step by chance.
     validation : {"cut", "extra"}
         Where validation data come from: `validation_share` of the labelled target examples, or
         `validation_size` further examples of the pool, which are then stated to be used.
@@ -52,6 +55,7 @@ class Recipe(_Part):
     schedule: Literal["cosine", "constant"] = "cosine"
     copied_lr: Positive = 0.1
     checkpoints: Count = 5
+    early_stopping: bool = True
     validation: Literal["cut", "extra"] = "cut"
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     validation_size: Count | None = None

@@ -168,6 +168,7 @@ class _Watch:
     ):  # fmt: skip
         self.network, self.x, self.y, self.lr, self.best = network, x, y, lr, best
         self.marks = {round(steps * (i + 1) / recipe.checkpoints) for i in range(recipe.checkpoints)}
+        self.first_choice = 1 if recipe.early_stopping else steps
         self.state: list[Tensor] | None = None
         self.step = 0
         self.curve: list[tuple[float, int, float, float, float]] = []
@@ -185,7 +186,7 @@ class _Watch:
             self.diverged = True
             return
         self.curve.append((self.lr, done, loss, val_loss, accuracy))
-        if self.best is None or (accuracy, -val_loss) > self.best:
+        if done >= self.first_choice and (self.best is None or (accuracy, -val_loss) > self.best):
             self.best, self.state, self.step = (accuracy, -val_loss), _snapshot(self.network), done
 
 

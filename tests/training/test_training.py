@@ -133,6 +133,15 @@ def test_the_best_rate_and_step_on_validation_are_kept(data):
     assert loss == pytest.approx(fitted.val_loss, rel=1e-5)
 
 
+def test_without_early_stopping_the_last_step_is_kept_and_validation_chooses_the_rate_alone(data):
+    recipe = Recipe(steps=20, learning_rates=(0.3, 0.001, 0.05), checkpoints=4, early_stopping=False)
+    network, fitted = run_fit(data, recipe)
+    last = [c for c in fitted.curve if c[1] == 20]
+    assert len(fitted.curve) == 12
+    assert (fitted.learning_rate, fitted.best_step) == max(last, key=lambda c: (c[4], -c[3]))[:2]
+    assert score(logits(network, data.x[48:60]), data.y[48:60])[0] == pytest.approx(fitted.val_accuracy)
+
+
 def test_test_data_choose_nothing(data):
     recipe = Recipe(steps=10, learning_rates=(0.01, 0.1), checkpoints=5)
     spoilt = Data(data.x, data.y, torch.full_like(data.x_test, torch.nan), data.y_test, data.fingerprint)
