@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help install bench test lint clean
+.PHONY: help install bench test results lint clean
 
 help:
 	@echo "make bench    install, run the default suite, print its table and where the report is"
 	@echo "make test     install, run the tests"
 	@echo "make install  install into $(VENV)"
+	@echo "make results  run every suite and put its rows, tables and figures under results/"
 	@echo "make lint     check style"
 	@echo "make clean    remove $(VENV) (runs and results stay)"
 
@@ -28,6 +29,16 @@ bench: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# mnist-fashion reads MNIST and Fashion-MNIST from the folder that NTBENCH_DATA names.
+SUITES := default depth size-similarity moons mnist-fashion
+KEPT   := report.md table.md comparisons.csv results.parquet
+
+results: $(READY)
+	@for suite in $(SUITES); do \
+	  $(BIN)/ntbench run experiments/$$suite.toml && mkdir -p results/$$suite && \
+	  (cd runs/$$suite && cp $(KEPT) *.png ../../results/$$suite/) || exit; \
+	done
 
 lint: $(READY)
 	$(BIN)/ruff check .

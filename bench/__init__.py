@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.backbones.declare import backbone
     from bench.errors import BenchError
     from bench.results import load_correctness, load_results
+    from bench.seeding import generator
     from bench.similarity.base import measure
     from bench.stats.gap import negative_transfer
     from bench.stats.select import select_depth
@@ -32,6 +33,7 @@ _HOMES = {
     "Task": "bench.tasks.base",
     "backbone": "bench.backbones.declare",
     "change": "bench.tasks.base",
+    "generator": "bench.seeding",
     "load_correctness": "bench.results",
     "load_results": "bench.results",
     "measure": "bench.similarity.base",
@@ -51,6 +53,7 @@ __all__ = [
     "Task",
     "backbone",
     "change",
+    "generator",
     "load_correctness",
     "load_results",
     "measure",

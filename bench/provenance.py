@@ -36,14 +36,16 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the git commit of the checkout that this code runs from, with "+changes" if it is dirty."""
+    """Return the git commit of the checkout that this code runs from, with "+changes" where the code differs."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return None
     try:
         run = {"cwd": folder, "capture_output": True, "text": True, "timeout": 10, "check": True}
         head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], **run).stdout.strip()
-        dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], **run).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "-uno", "--", "bench", "pyproject.toml"], **run
+        ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
     return head + ("+changes" if dirty else "")

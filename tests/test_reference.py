@@ -1,0 +1,95 @@
+"""What is committed under results/ is whole, says what made it, and is what the README quotes."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+from conftest import REPOSITORY
+
+import bench
+from bench.report.findings import findings
+from bench.schema import COMPARISON, conform
+from bench.suite import Plan, load_suite
+
+RESULTS = REPOSITORY / "results"
+SUITES = sorted(path.stem for path in (REPOSITORY / "experiments").glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_suite_reads_and_opens_with_its_command_and_what_to_expect(name):
+    path = REPOSITORY / "experiments" / f"{name}.toml"
+    opening = path.read_text().split("\n\n[")[0]
+    for needed in ("make bench" if name == "default" else f"ntbench run experiments/{name}.toml", "Takes:", "Expect:"):
+        assert needed in opening
+    assert sum(1 for _ in Plan(load_suite(path)).source_models()) > 0
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_reference_rows_are_whole_and_compare_as_committed(name):
+    rows = bench.load_results(RESULTS / name)
+    suite = load_suite(REPOSITORY / "experiments" / f"{name}.toml")
+    assert (rows.status == "ok").all()
+    assert set(rows.seed) == set(suite.seeds)
+    expected = {(t.target, t.model.source if t.model else None, t.seed) for t in Plan(suite).trials()}
+    assert {(r.target, None if pd.isna(r.source) else r.source, r.seed) for r in rows.itertuples()} == expected
+    again = bench.negative_transfer(rows, **suite.statistics.model_dump())
+    stored = conform(pd.read_csv(RESULTS / name / "comparisons.csv"), COMPARISON)
+    pd.testing.assert_frame_equal(again[stored.columns], stored, check_exact=False, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_reference_results_say_what_made_them(name):
+    report = (RESULTS / name / "report.md").read_text()
+    for needed in ("## Made with", "versions: ntbench", "commit: ", "processor: "):
+        assert needed in report
+    assert f"`{name}`" in (RESULTS / "README.md").read_text()
+    for picture in re.findall(r"\]\((\S+\.png)\)", report):
+        assert (RESULTS / name / picture).is_file()
+
+
+def test_the_readme_quotes_the_reference_rows():
+    said = findings(bench.negative_transfer(bench.load_results(RESULTS / "default")))
+    expected = "\n".join(f"- {sentence}" for sentence in said)
+    readme = (REPOSITORY / "README.md").read_text()
+    quoted = re.search(r"<!-- results:begin -->\n(.*?)\n<!-- results:end -->", readme, re.DOTALL)
+    assert quoted is not None
+    assert quoted[1] == expected
+
+
+def test_the_readme_shows_what_is_there():
+    readme = (REPOSITORY / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", readme):
+        assert (REPOSITORY / target).exists(), target
+    for name in SUITES:
+        assert f"experiments/{name}.toml" in readme
+
+
+def test_the_readmes_ten_line_task_is_ten_lines_and_runs(tmp_path):
+    readme = (REPOSITORY / "README.md").read_text()
+    code = re.search(r"```python\n(# mine\.py\n.*?)```", readme, re.DOTALL)[1]
+    lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) <= 10
+    plugin = tmp_path / "readme_mine.py"
+    plugin.write_text(code)
+    suite = {
+        "name": "readme",
+        "backbones": [{"backbone": "mlp", "widths": [8]}],
+        "target_sizes": [20],
+        "seeds": 1,
+        "tasks": {"far": {"task": "two-blobs", "distance": 0.5}},
+        "pairs": [{"target": "two-blobs", "source": "far"}],
+        "recipe": {"steps": 5, "learning_rates": [0.1], "checkpoints": 1},
+        "source_recipe": {"steps": 5},
+    }
+    rows = bench.run(suite, tmp_path / "out", jobs=0, plugins=[plugin])
+    assert (rows.status == "ok").all()
+
+
+def test_the_readmes_suite_is_well_formed(tmp_path):
+    readme = (REPOSITORY / "README.md").read_text()
+    text = re.search(r"```toml\n(target_sizes.*?)```", readme, re.DOTALL)[1]
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    assert load_suite(path).pairs[0].target == "xrays"
