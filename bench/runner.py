@@ -85,10 +85,10 @@ class Runner:
         """Return a source model."""
         return self._sources.get(model, lambda: load_source(self.plan, model, self.source_folder, self.device))
 
-    def _fresh(self, target: Task, backbone: int, seed: int) -> Backbone:
+    def _fresh(self, trial: Trial, target: Task) -> Backbone:
         """Build the target's network as scratch has it: the same for every strategy of (target, seed)."""
-        spec = self.plan.backbones[backbone]
-        identity = (target.fingerprint, spec.identity(), seed)
+        spec = self.plan.backbones[trial.backbone]
+        identity = (self.plan.card(trial.target).fingerprint, spec.identity(), trial.seed)
         network = build(
             spec.name, target.shape, len(target.classes), derive("body", *identity), derive("head", *identity),
             **spec.arguments,
@@ -96,9 +96,10 @@ class Runner:
         network = network.to(self.device)
         return network.to(memory_format=torch.channels_last) if target.is_image else network
 
-    def _target_data(self, network: Backbone, target: Task) -> Data:
-        key = (target.fingerprint, target.shape, network.mean, network.std)
-        return self._data.get(key, lambda: prepare(network, target, self.device))
+    def _target_data(self, network: Backbone, name: str, target: Task) -> Data:
+        fingerprint = self.plan.card(name).fingerprint
+        key = (fingerprint, target.shape, network.mean, network.std)
+        return self._data.get(key, lambda: prepare(network, target, self.device, fingerprint))
 
     # --- units of work: each returns a record for the ledger ----------------------------------------
 
@@ -136,14 +137,14 @@ class Runner:
         began = time.perf_counter()
         plan, strategy = self.plan, self.plan.strategy(trial)
         target = self.task(trial.target, plan.input_shape(trial.target))
-        network = self._fresh(target, trial.backbone, trial.seed)
-        data = self._target_data(network, target)
+        network = self._fresh(trial, target)
+        data = self._target_data(network, trial.target, target)
         source = self.source(trial.model) if trial.model else None
         start = self._start(network, strategy, source, target)
         fitted = Fitted()
         if strategy.trained:
             split = split_pool(
-                target.y, target.fingerprint, trial.target_size, trial.seed, plan.suite.recipe, target.classes
+                target.y, data.fingerprint, trial.target_size, trial.seed, plan.suite.recipe, target.classes
             )
             fitted = fit(
                 network,

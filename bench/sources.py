@@ -66,13 +66,14 @@ def train_source(plan: Plan, model: SourceModel, task: Task, device: torch.devic
     """
     began = time.perf_counter()
     spec, recipe = plan.backbones[model.backbone], plan.suite.source_recipe
-    identity = (spec.identity(), list(model.shape), task.fingerprint, model.seed)
+    fingerprint = plan.card(model.source).fingerprint
+    identity = (spec.identity(), list(model.shape), fingerprint, model.seed)
     network = build(
         spec.name, model.shape, len(task.classes), derive("source body", *identity), derive("source head", *identity),
         **spec.arguments,
     ).to(device)  # fmt: skip
-    data = prepare(network, task, device)
-    split = split_pool(task.y, task.fingerprint, len(task.y), model.seed, recipe, task.classes)
+    data = prepare(network, task, device, fingerprint)
+    split = split_pool(task.y, fingerprint, len(task.y), model.seed, recipe, task.classes)
     fitted = fit(network, (Phase(0),), data, split, recipe, Start(), len(task.y), model.seed)
     network.eval()
     accuracy, loss = score(logits(network, data.x_test), data.y_test)

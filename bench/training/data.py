@@ -17,8 +17,12 @@ def to_tensor(x: np.ndarray, network: Backbone, device: torch.device) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
 
-def prepare(network: Backbone, task: Task, device: torch.device) -> Data:
-    """Return a task's tensors, prepared as `network` expects its inputs."""
+def prepare(network: Backbone, task: Task, device: torch.device, fingerprint: str) -> Data:
+    """Return a task's tensors, prepared as `network` expects its inputs.
+
+    Seeds come from `fingerprint`, that of the data as the task gives them: the same examples are drawn
+    whatever size images are brought to.
+    """
     if task.is_image:
         network.to(memory_format=torch.channels_last)
     return Data(
@@ -26,5 +30,5 @@ def prepare(network: Backbone, task: Task, device: torch.device) -> Data:
         y=torch.as_tensor(task.y, device=device),
         x_test=to_tensor(task.x_test, network, device),
         y_test=torch.as_tensor(task.y_test, device=device),
-        fingerprint=task.fingerprint,
+        fingerprint=fingerprint,
     )

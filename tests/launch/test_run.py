@@ -146,6 +146,32 @@ def test_scratch_and_transfer_share_subsample_head_and_batches(finished, monkeyp
     assert small[5] == large[5]
 
 
+def test_the_same_examples_are_drawn_whatever_size_images_are_brought_to(finished, tmp_path, monkeypatch):
+    """And they are those that were checked before anything was trained."""
+    from bench import runner
+    from bench.training import protocol
+
+    suite, _, _ = finished
+    drawn, checked = [], []
+    real_fit, real_split = runner.fit, protocol.split_pool
+
+    def spy_fit(network, path, data, split, *rest):
+        drawn.append((rest[2], rest[3], tuple(split.train)))
+        return real_fit(network, path, data, split, *rest)
+
+    def spy_split(*arguments):
+        split = real_split(*arguments)
+        checked.append((arguments[2], arguments[3], tuple(split.train)))
+        return split
+
+    monkeypatch.setattr(runner, "fit", spy_fit)
+    monkeypatch.setattr(protocol, "split_pool", spy_split)
+    for size in (8, 12):
+        run({**suite, "image_size": size, "strategies": ["feature-extraction"]}, tmp_path / str(size))
+    assert len(set(drawn)) == 4
+    assert set(drawn) == set(checked)
+
+
 def test_a_failing_trial_is_a_row_and_can_be_tried_again(finished, tmp_path, monkeypatch):
     from bench import runner
 
