@@ -21,7 +21,7 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_suite() -> dict:
     """A suite that runs in a second or two: one pair and its noisy twin, one small network."""
     return {

@@ -23,22 +23,9 @@ def same(a, b):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    suite = {
-        "name": "small",
-        "backbones": [{"backbone": "cnn", "channels": [4, 4], "name": "cnn"}],
-        "strategies": ["zero-shot", "feature-extraction", "fine-tune", "layer-transfer-tuned"],
-        "target_sizes": [20, 40],
-        "seeds": 2,
-        "image_size": 8,
-        "tasks": {
-            "source": {"task": "printed-digits", "n": 200, "n_test": 50},
-            "noisy": {"task": "source", "label_noise": 0.5},
-        },
-        "pairs": [{"target": "digits", "sources": ["source", "noisy"]}],
-        "recipe": {"steps": 6, "learning_rates": [0.05, 0.2], "checkpoints": 2},
-        "source_recipe": {"steps": 10},
-    }
+def finished(tmp_path_factory, small_suite):
+    strategies = ["zero-shot", "feature-extraction", "fine-tune", "layer-transfer-tuned"]
+    suite = {**small_suite, "strategies": strategies}
     out = tmp_path_factory.mktemp("run") / "out"
     return suite, out, run(suite, out)
 
