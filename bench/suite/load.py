@@ -64,13 +64,15 @@ def _parse(source: str | Path | Mapping[str, Any] | Suite) -> tuple[Suite, str, 
     if isinstance(source, Mapping):
         return _validate(dict(source), "the suite", ""), "the suite", ""
     path = Path(source)
+    if os.path.isdir(path):
+        raise DataError(f"no suite at {path}: it is a folder")
     if not os.path.isfile(path):
         there = sorted(p.name for p in path.parent.glob("*.toml")) if os.path.isdir(path.parent) else []
         raise DataError(f"no suite at {path}{nearest(path.name, there)}")
     if path.stat().st_size > MAX_SUITE_BYTES:
         raise DataError(f"{path} is larger than {MAX_SUITE_BYTES // 10**6} MB: not a suite")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a byte-order mark in front
         values = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path} is not valid TOML: {error}") from error
@@ -83,7 +85,7 @@ def _validate(values: dict[str, Any], where: str, text: str) -> Suite:
         return Suite.model_validate(values)
     except ValidationError as error:
         items = error.errors(include_url=False)
-        problems = [_translate(item) for item in items if not _follows(item)]
+        problems = _translate([item for item in items if not _follows(item)])
         problems += _problems_of_rest(values, items)
         raise SuiteError(where, [with_line(problem, text) for problem in dict.fromkeys(problems)]) from None
 
@@ -93,17 +95,22 @@ def _follows(item: Mapping[str, Any]) -> bool:
     return item["type"] == "too_short" and bool(item.get("input"))
 
 
-# Stands in for a pair that is missing or wrong.
+# What stands in for an entry that is missing or wrong, so that the others can be checked.
 _SOUND = {"target": "digits", "source": "digits"}
+_STAND_INS = {"pairs": _SOUND, "tasks": "digits", "strategies": "scratch"}
 
 
 def _problems_of_rest(values: dict[str, Any], items: list[Any]) -> list[Problem]:
     """Check what of a malformed suite is well formed, so that all of its mistakes are said at once."""
     wrong = {item["loc"][0] for item in items if item["loc"]}
     rest = {key: value for key, value in values.items() if key not in wrong}
-    if "pairs" in wrong and isinstance(values.get("pairs"), list):
-        numbers = {item["loc"][1] for item in items if item["loc"][0] == "pairs" and len(item["loc"]) > 1}
-        rest["pairs"] = [_SOUND if number in numbers else pair for number, pair in enumerate(values["pairs"])]
+    for key in wrong & set(_STAND_INS):
+        spoilt = {item["loc"][1] for item in items if item["loc"][0] == key and len(item["loc"]) > 1}
+        if spoilt:
+            entries = values[key]
+            places = entries if isinstance(entries, Mapping) else range(len(entries))
+            sound = {place: _STAND_INS[key] if place in spoilt else entries[place] for place in places}
+            rest[key] = sound if isinstance(entries, Mapping) else list(sound.values())
     rest.setdefault("target_sizes", [1])
     rest["pairs"] = rest.get("pairs") or [_SOUND]
     try:
@@ -115,10 +122,37 @@ def _problems_of_rest(values: dict[str, Any], items: list[Any]) -> list[Problem]
     return check(suite)
 
 
-def _translate(item: Mapping[str, Any]) -> Problem:
-    """Turn one of pydantic's errors into a problem that names the place, the value and what is allowed."""
+# What TOML calls the forms that pydantic asks for.
+_FORMS = {
+    "string_type": "text", "dict_type": "a table", "model_type": "a table", "tuple_type": "a list",
+    "int_type": "a whole number", "int_from_float": "a whole number", "int_parsing": "a whole number",
+    "float_type": "a number", "float_parsing": "a number", "bool_type": "true or false",
+    "bool_parsing": "true or false",
+}  # fmt: skip
+
+
+def _translate(items: list[Any]) -> list[Problem]:
+    """Turn pydantic's errors into problems that name the place, the value and what is allowed."""
+    forms: dict[str, list[str]] = {}
+    problems: dict[str, Problem] = {}
+    for number, item in enumerate(items):
+        place, table = _place(item["loc"])
+        form = _FORMS.get(item["type"])
+        if form is None:
+            problems[f"{place} {number}"] = _problem(place, table, item)
+            continue
+        # Where one of several forms is allowed, each that does not fit is an error of its own.
+        allowed = forms.setdefault(place, [])
+        if form not in allowed:
+            allowed.append(form)
+        problems[place] = Problem(place, f"must be {' or '.join(allowed)}, got {item.get('input')!r}")
+    return list(problems.values())
+
+
+def _place(loc: tuple[Any, ...]) -> tuple[str, str]:
+    """Return where an error stands, and the table that this is in."""
     place, table = "", ""
-    for part in item["loc"]:
+    for part in loc:
         if isinstance(part, int):
             place += f"[{part}]"
         elif part in ("str", "int", "dict[str,any]") or part.startswith(("function-", "constrained-", "dict[")):
@@ -126,7 +160,11 @@ def _translate(item: Mapping[str, Any]) -> Problem:
         else:
             table = place.partition("[")[0]
             place += f".{part}" if place else part
-    value, kind, message = item.get("input"), item["type"], item["msg"].removeprefix("Value error, ")
+    return place, table
+
+
+def _problem(place: str, table: str, item: Mapping[str, Any]) -> Problem:
+    kind, message = item["type"], item["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         key = str(item["loc"][-1])
         known = (_TABLES.get(table) or Suite).model_fields
@@ -136,7 +174,9 @@ def _translate(item: Mapping[str, Any]) -> Problem:
         return Problem(place, "is missing")
     if kind == "value_error":
         return Problem(place, message)
-    return Problem(place, f"{message[0].lower()}{message[1:]}, got {value!r}")
+    if kind == "string_pattern_mismatch":
+        message = "must be letters, digits, dots, hyphens and underscores, a letter or digit first"
+    return Problem(place, f"{message.replace('Input should be', 'must be')}, got {item.get('input')!r}")
 
 
 def check(suite: Suite) -> list[Problem]:

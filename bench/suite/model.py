@@ -50,7 +50,7 @@ class Recipe(_Part):
     batch_size: Count = 32
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.01, 0.03, 0.1)
     schedule: Literal["cosine", "constant"] = "cosine"
     copied_lr: Positive = 0.1
@@ -152,7 +152,7 @@ def size_in_all(size: int | str, card_counts: tuple[int, ...]) -> int:
 
 def _valid_size(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError('a size is a number of examples in all, "5 per class" or "all"')
+        raise ValueError(f'{value!r}: a size is a number of examples in all, "5 per class" or "all"')
     if isinstance(value, int) and value < 1:
         raise ValueError(f"{value}: a size must be at least 1")
     if isinstance(value, str) and value != "all" and not (_PER_CLASS.match(value) and int(_PER_CLASS.match(value)[1])):

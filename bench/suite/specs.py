@@ -112,6 +112,9 @@ class TaskReader:
         elif name in TASKS:
             spec = TaskSpec(name, base=name)
             self._arguments(TASKS.get(name), {}, place)
+        elif name in self.suite.models:
+            self._problem(place, f'"{name}" is a source model that is handed in: it can be a source only')
+            spec = None
         else:
             known = [*self.suite.tasks, *self.suite.models, *TASKS.names()]
             self._problem(place, f'unknown task "{name}"{nearest(name, known) or "; see: ntbench list tasks"}')
@@ -253,6 +256,9 @@ def read_backbone(value: str | Mapping[str, Any], place: str, problems: list[Pro
     depth = entry.meta["depth"]
     try:
         depth = depth(**table) if callable(depth) else int(depth)
+    except BenchError as error:
+        problems.append(Problem(place, str(error)))
+        return None
     except Exception as error:
         problems.append(Problem(place, f"{type(error).__name__}: {error}"))
         return None

@@ -150,7 +150,9 @@ def _inputs(x: np.ndarray, where: str) -> np.ndarray:
         x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     if x.ndim not in (2, 4):
         raise DataError(f"{where}: must be N x C x H x W, N x H x W or N x D, got shape {x.shape}")
-    if x.dtype.kind not in "buif" or x.size == 0:
+    if x.size == 0:
+        raise DataError(f"{where}: is empty, of shape {x.shape}")
+    if x.dtype.kind not in "buif":
         raise DataError(f"{where}: must hold numbers, got {x.dtype} of shape {x.shape}")
     if x.dtype == np.uint8 and x.ndim == 4:
         return x

@@ -351,6 +351,12 @@ def test_unknown_keys_at_every_level(changes, place, message):
         ({"tasks": {"a": {"task": "printed-digits", "n": float("inf")}}}, "tasks.a", "n: a value that cannot be"),
         ({"tasks": {"digits": "noise"}, "models": {"digits": {"weights": "X"}}}, "models.digits", "is also a task"),
         ({"models": {"m": {}}}, "models.m", "give either state_dict"),
+        ({"recipe": {"weight_decay": float("inf")}}, "recipe.weight_decay", "finite"),
+        ({"strategies": ["fine-tune", 3]}, "strategies[1]", "must be text or a table, got 3"),
+        ({"strategies": "fine-tune"}, "strategies", "must be a list, got 'fine-tune'"),
+        ({"tasks": {"a": 1}}, "tasks.a", "must be text or a table, got 1"),
+        ({"name": "a/b"}, "name", "must be letters, digits, dots"),
+        ({"backbones": [{"backbone": "mlp", "widths": "x"}]}, "backbones[0]", 'backbone "mlp": widths'),
         ({"models": {"m": {"state_dict": "nowhere.pt"}}}, "models.m.state_dict", "no file at"),
         ({"models": {"m": {"state_dict": "a\0b" * 2000}}}, "models.m.state_dict", "no file at"),
         ({"models": {"m": {"weights": 3}}}, "models.m.weights", "3 is not a name"),
@@ -403,6 +409,27 @@ def test_files_that_are_no_suite(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         load_suite(path)
+
+
+def test_a_wrong_entry_hides_no_mistake_of_another():
+    tasks = {"a": 1, "b": {"task": "digist"}}
+    with pytest.raises(SuiteError) as error:
+        load_suite({**LEAST, "tasks": tasks, "strategies": [3, "finetune"]})
+    places = [problem.place for problem in error.value.problems]
+    assert sorted(places) == ["strategies[0]", "strategies[1]", "tasks.a", "tasks.b.task"]
+
+
+def test_a_source_model_is_no_target(tmp_path):
+    (tmp_path / "m.pt").touch()
+    models = {"m": {"state_dict": str(tmp_path / "m.pt")}}
+    with pytest.raises(SuiteError, match='"m" is a source model that is handed in: it can be a source only'):
+        load_suite({**LEAST, "models": models, "pairs": [{"target": "m", "source": "digits"}]})
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    path = write(tmp_path, 'target_sizes = [20]\n[[pairs]]\ntarget = "digits"\nsource = "noise"\n')
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_suite(path).target_sizes == (20,)
 
 
 def test_a_suite_that_is_not_there(tmp_path):

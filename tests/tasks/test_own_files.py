@@ -212,7 +212,7 @@ def test_npz_inputs(tmp_path, x, shape, dtype):
         ({"x": np.ones((20, 1, 4, 4), int) * 256}, "must lie in 0 to 255"),
         ({"x": np.ones((20, 2, 2, 2, 2))}, "must be N x C x H x W"),
         ({"x": np.array(["a"] * 20)[:, None]}, "must hold numbers"),
-        ({"x": np.ones((0, 4))}, "must hold numbers"),
+        ({"x": np.ones((0, 4))}, "is empty, of shape"),
         ({"x": np.full((20, 4), np.nan)}, "a.npz: npz, data set: input 0 has NaN"),
         ({"x": np.ones((19, 4))}, "19 inputs but 20 labels"),
         ({"y": np.arange(20) / 2}, "whole numbers or strings, got 0.5"),
