@@ -66,6 +66,21 @@ class Entry:
         """First line of the docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
+    @property
+    def built_in(self) -> bool:
+        """Whether the function is ntbench's; what another raises is a mistake in a plug-in."""
+        return self.function.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+    def raised(self, error: BaseException) -> str:
+        """Say what the function raised, with the line of its file that this came through last."""
+        text = str(error).strip()
+        said = f'{self.kind} "{self.name}": {type(error).__name__}{f": {text}" if text else ""}'
+        code = getattr(self.function, "__code__", None)
+        if code is None:
+            return said
+        line = _line(error, Path(code.co_filename))
+        return f"{said} ({code.co_filename}, line {code.co_firstlineno if line == '?' else line})"
+
     def problems(self, arguments: Mapping[str, Any]) -> list[str]:
         """Say what is wrong with `arguments`: unknown names and missing ones, all of them."""
         found = []
@@ -224,13 +239,11 @@ def load_plugin(path: str | Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BenchError:
-        del sys.modules[name]
-        raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         text = error.msg if isinstance(error, SyntaxError) else error
-        raise DataError(f"plug-in {path}, line {_line(error, path)}: {type(error).__name__}: {text}") from error
+        what = "" if isinstance(error, BenchError) else f"{type(error).__name__}: "
+        raise DataError(f"plug-in {path}, line {_line(error, path)}: {what}{text}") from error
 
 
 def _line(error: BaseException, path: Path) -> int | str:

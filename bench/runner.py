@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.backbones.base import Backbone, build
-from bench.errors import TrialError
+from bench.errors import DataError, TrialError
 from bench.model_files import path_of
 from bench.records import row_of
 from bench.seeding import derive
@@ -111,6 +111,8 @@ class Runner:
             return
         spec, shape = self.plan.backbones[unit.backbone], self.plan.input_shape(unit.target)
         network = build(spec.name, shape, len(self.plan.classes(unit.target)), 0, 0, **spec.arguments).eval()
+        if network.depth != spec.depth:
+            raise DataError(f'backbone "{spec.name}" has {network.depth} blocks, but was declared with {spec.depth}')
         network(network.prepare(torch.zeros((2, *shape))))
 
     def train_source(self, model: SourceModel) -> dict[str, Any]:

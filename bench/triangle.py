@@ -7,6 +7,7 @@ al. (2014) call (k, k) AnB and (k, 0) AnB+. A path changes f on the way.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,16 @@ class Strategy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", tuple(self.path))
         where = f'strategy "{self.name}"'
+        if not isinstance(self.name, str) or not self.name:
+            raise BenchError(f"a strategy's name must be text, got {self.name!r}")
+        if not all(isinstance(phase, Phase) for phase in self.path):
+            raise BenchError(f"{where}: path must hold bench.Phase objects, got {self.path!r}")
+        for depth in (self.transfer, *(phase.freeze for phase in self.path)):
+            if isinstance(depth, bool) or not isinstance(depth, int):
+                raise BenchError(f"{where}: a depth must be an int (a number of blocks), got {depth!r}")
+        for factor in (self.steps, self.copied_lr or 1.0, *(f for phase in self.path for f in (phase.share, phase.lr))):
+            if not isinstance(factor, int | float) or not math.isfinite(factor):
+                raise BenchError(f"{where}: share, lr, copied_lr and steps must be finite numbers, got {factor!r}")
         if self.transfer < 0:
             raise BenchError(f"{where}: transfer depth {self.transfer} is below 0")
         for phase in self.path:

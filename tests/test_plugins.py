@@ -193,6 +193,81 @@ def test_what_a_task_returns_is_checked_before_anything_trains(tmp_path):
         bench.run(path, tmp_path / "out", jobs=0)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return {}['k']", r"task \"odd\": KeyError: 'k' \(.*odd.py, line 4\)"),
+        ("open('/nowhere/x.csv')", r"FileNotFoundError: .* '/nowhere/x.csv' \(.*odd.py, line 4\)"),
+        ("raise SystemExit(0)", r"SystemExit: 0 \(.*odd.py, line 4\)"),
+    ],
+)
+def test_whatever_a_task_raises_is_one_message_with_its_line(tmp_path, body, said):
+    write(tmp_path / "odd.py", f"import bench\n@bench.task('odd')\ndef odd(root):\n    {body}\n")
+    path = suite(tmp_path, 'plugins = ["odd.py"]\n[[pairs]]\ntarget = "digits"\nsource = "odd"\n')
+    with pytest.raises(SuiteError, match=said):
+        bench.run(path, tmp_path / "out", jobs=0)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("1 / 0", r"ZeroDivisionError: division by zero \(.*odd.py, line 4\)"),
+        ("return {}['k']", r"KeyError: 'k' \(.*odd.py, line 4\)"),
+        ("return None", "'NoneType' object is not iterable"),
+        ("return [1, 2]", "yields 1, not a bench.Strategy"),
+        ("yield bench.point('odd', depth + 1, 0)", "transfer depth 3 is more than the backbone's 2 blocks"),
+        ("yield bench.point('odd', 1, 2)", "frozen depth 2 is not within"),
+        ("yield bench.point('odd', '1', '1')", "must be an int .*, got '1'"),
+        ("yield bench.point(None, 1, 1)", "name must be text, got None"),
+        ("yield bench.point('odd', 1, 1, steps=float('nan'))", "must be finite numbers, got nan"),
+        ("yield bench.Strategy('odd', 1, (1,))", "path must hold bench.Phase objects"),
+    ],
+)
+def test_what_a_strategy_yields_is_checked_with_the_suite(tmp_path, body, said):
+    write(tmp_path / "odd.py", f"import bench\n@bench.strategy('odd')\ndef odd(depth):\n    {body}\n")
+    text = 'plugins = ["odd.py"]\n[[pairs]]\ntarget = "digits"\nsource = "noise"\n'
+    path = suite(tmp_path, text)
+    path.write_text(path.read_text().replace('"feature-extraction"', '"odd"'))
+    with pytest.raises(SuiteError, match=rf"strategies\[0\] .*: .*{said}"):
+        load_suite(path)
+
+
+@pytest.mark.parametrize(
+    ("depth", "returned", "said"),
+    [
+        (3, "Backbone({'b1': block}, 5)", 'backbone "odd" has 1 blocks, but was declared with 3'),
+        (1, "None", 'backbone "odd" returned NoneType, not a Backbone'),
+        (1, "block", 'backbone "odd" returned Sequential, not a Backbone'),
+        (1, "Backbone({'b1': block}, 7)", "shapes cannot be multiplied"),
+    ],
+)
+def test_what_a_backbone_returns_is_checked_before_anything_trains(tmp_path, depth, returned, said):
+    write(
+        tmp_path / "odd.py",
+        f"""
+        import torch
+        import bench
+        from bench.backbones.base import Backbone
+
+        @bench.backbone("odd", depth={depth})
+        def odd(shape):
+            block = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 5))
+            return {returned}
+        """,
+    )
+    path = suite(tmp_path, 'plugins = ["odd.py"]\n[[pairs]]\ntarget = "digits"\nsource = "noise"\n', '"odd"')
+    path.write_text(path.read_text().replace('"feature-extraction"', '{ name = "all", transfer = "all", freeze = 0 }'))
+    with pytest.raises(SuiteError, match=said):
+        bench.run(path, tmp_path / "out", jobs=0)
+
+
+@pytest.mark.parametrize("name", ["seed", "test-accuracy", "ntg"])
+def test_a_measure_never_overwrites_another_column(tmp_path, name):
+    write(tmp_path / "odd.py", f"import bench\n@bench.measure('{name}')\ndef odd(view):\n    return 1.0\n")
+    with pytest.raises(BenchError, match=rf'odd.py, line 2: the measure name "{name}" is that of another column'):
+        load_plugin(tmp_path / "odd.py")
+
+
 # Packages
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.backbones.declare import backbone
+from bench.errors import DataError
 from bench.registry import BACKBONES
 
 __all__ = ["Backbone", "backbone", "build"]
@@ -128,6 +129,8 @@ def build(name: str, shape: tuple[int, ...], classes: int, seed: int, head_seed:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = entry.function(shape, **arguments)
+        if not isinstance(network, Backbone):
+            raise DataError(f'backbone "{name}" returned {type(network).__name__}, not a Backbone')
         torch.manual_seed(head_seed)
         network.head = nn.Linear(network.width, classes)
     return network

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.errors import BenchError
 from bench.registry import MEASURES
+from bench.schema import COMPARISON, TRIAL
+from bench.schema import MEASURES as MEASURE_COLUMNS
 from bench.seeding import generator
 from bench.tasks.base import Task, stratified_order
 
@@ -32,7 +35,15 @@ class Undefined(Exception):
 
 
 def measure(name: str, *, version: int = 1) -> Callable:
-    """Register a function ``(view) -> float`` as a measure of similarity (decorator)."""
+    """Register a function ``(view) -> float`` as a measure of similarity (decorator).
+
+    Raises
+    ------
+    BenchError
+        For a name whose column the result tables use for something else.
+    """
+    if column(name) in {own.name for own in (*TRIAL, *COMPARISON) if own not in MEASURE_COLUMNS}:
+        raise BenchError(f'the measure name "{name}" is that of another column of the result table; choose another')
 
     def register(function: Callable[[View], float]) -> Callable[[View], float]:
         MEASURES.register(name, function, version=version, given=1)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.errors import BenchError, Problem, nearest
 from bench.identity import digest
-from bench.registry import STRATEGIES
+from bench.registry import STRATEGIES, Entry
 from bench.suite.specs import unstorable
 from bench.triangle import Phase, Strategy
 
@@ -49,15 +49,36 @@ def _read_strategy(value: str | Mapping[str, Any], depth: int, place: str, probl
         if wrong:
             problems.extend(Problem(place, message) for message in wrong)
             return []
-        return [
-            strategy if rename is None else replace(strategy, name=rename)
-            for strategy in entry.function(depth, **table)
-        ]
+        points = _points_of(entry, depth, table)
+        return points if rename is None else [replace(strategy, name=rename) for strategy in points]
     except BenchError as error:
         problems.append(Problem(place, str(error)))
-    except (TypeError, ValueError) as error:
-        problems.append(Problem(place, f"{type(error).__name__}: {error}"))
     return []
+
+
+def _points_of(entry: Entry, depth: int, arguments: Mapping[str, Any]) -> list[Strategy]:
+    """Return the points that a registered strategy yields for a backbone of `depth` blocks.
+
+    Raises
+    ------
+    BenchError
+        For whatever a plug-in's function raises, and for what is no point of the triangle.
+    """
+    try:
+        points = list(entry.function(depth, **arguments))
+    except BenchError:
+        raise
+    except Exception as error:
+        if entry.built_in and not isinstance(error, (TypeError, ValueError)):
+            raise
+        raise BenchError(entry.raised(error)) from error
+    for strategy in points:
+        if not isinstance(strategy, Strategy):
+            raise BenchError(f'strategy "{entry.name}" yields {strategy!r}, not a bench.Strategy (see bench.point)')
+        if strategy.transfer > depth:
+            what = f"transfer depth {strategy.transfer} is more than the backbone's {depth} blocks"
+            raise BenchError(f'strategy "{strategy.name}": {what}')
+    return points
 
 
 def _own_strategy(table: Mapping[str, Any], depth: int) -> Strategy:

@@ -51,7 +51,11 @@ def _call(entry: Any, *given: Any, **arguments: Any) -> Task:
         result = entry.function(*given, **arguments)
     except BenchError:
         raise
-    except (TypeError, ValueError) as error:
+    except (Exception, SystemExit) as error:
+        if not entry.built_in:
+            raise DataError(entry.raised(error)) from error
+        if not isinstance(error, (TypeError, ValueError)):
+            raise
         shown = ", ".join(f"{k} = {v!r}" for k, v in arguments.items() if not isinstance(v, Task))
         raise DataError(f'{entry.kind} "{entry.name}" ({shown}): {error}') from error
     if not isinstance(result, Task):
