@@ -224,6 +224,8 @@ class Stored:
         Source models that were trained.
     measured : set of str
         Similarity records.
+    unmeasured : dict of key -> error
+        Similarity that could not be measured.
     cards : dict of digest -> card as JSON
     runs : list of records
         Provenance, one a time the suite was run.
@@ -233,6 +235,7 @@ class Stored:
     failed: dict[str, float] = field(default_factory=dict)
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     measured: set[str] = field(default_factory=set)
+    unmeasured: dict[str, str] = field(default_factory=dict)
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     damage: Damage = field(default_factory=Damage)
@@ -247,8 +250,11 @@ class Stored:
             (self.failed if ok else self.done).pop(key, None)
         elif kind == "source":
             self.models[key] = record
+        elif kind == "similarity" and "error" in record:
+            self.unmeasured[key] = record["error"]
         elif kind == "similarity":
             self.measured.add(key)
+            self.unmeasured.pop(key, None)
         elif kind == "task":
             self.cards[key] = record["card"]
         elif kind == "run":
@@ -256,8 +262,16 @@ class Stored:
 
 
 def read_stored(folder: str | Path) -> Stored:
-    """Index a run folder; empty where there is no folder yet."""
+    """Index a run folder; empty where there is no folder yet.
+
+    Raises
+    ------
+    StoreError
+        When a file stands in its place, or a ledger cannot be read.
+    """
     stored = Stored()
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise StoreError(f"{folder} is a file, not a folder")
     if Path(folder).is_dir():
         for record in read_records(Path(folder), stored.damage):
             stored.add(record)

@@ -42,6 +42,9 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
     print(f"{suite.name}, trials: {state(outcome.done, outcome.failed, outcome.missing)}", file=sys.stderr)
     if outcome.failed:
         _say_failures(rows, folder)
+    if outcome.unmeasured:
+        many = counted(len(outcome.unmeasured), "measurement of similarity", "measurements of similarity")
+        print(f"{many} failed ({outcome.unmeasured[0]}); ntbench run --retry-failed tries again", file=sys.stderr)
 
 
 def header_of(folder: Path) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def run(
     device: Annotated[str, typer.Option("--device", metavar="|".join(DEVICES), help="Where networks are trained.")] = (
         "auto"
     ),
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run trials that failed before again.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run what failed before again.")] = False,
     plugin: Plugins = None,
 ) -> None:
     """Run what is missing of a suite.
@@ -40,7 +40,7 @@ def run(
     The same command goes on where it stopped. Afterwards, the comparison table, findings and the paths of
     what was written are printed.
 
-    Exit codes: 0 complete, 1 some trials failed, 2 bad input, 130 interrupted.
+    Exit codes: 0 complete, 1 some trials or measurements failed, 2 bad input, 130 interrupted.
     """
     from bench.cli.after import say_results
     from bench.cli.progress import watch
@@ -68,7 +68,7 @@ def run(
         _say_interrupted(outcome)
         raise typer.Exit(130)
     say_results(loaded, folder, outcome)
-    raise typer.Exit(1 if outcome.failed else 0)
+    raise typer.Exit(1 if outcome.failed or outcome.unmeasured else 0)
 
 
 def _say_header(suite: Suite, folder: Path, device: str, jobs: int, where: list[str]) -> None:

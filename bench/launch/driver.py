@@ -23,7 +23,7 @@ from bench.model_files import is_intact, path_of
 from bench.store import Ledger, Stored, open_ledger, read_stored
 from bench.suite.model import Suite
 from bench.suite.plan import EVERYTHING, Plan, Selection
-from bench.trial import Card, Check, SourceModel, Trial, Unit
+from bench.trial import Card, Check, Measurement, SourceModel, Trial, Unit
 
 
 class Progress(Protocol):
@@ -62,11 +62,14 @@ class Outcome:
         Trials of the selection that now have a row, by status.
     missing : int
         Trials that have none, after an interruption.
+    unmeasured : tuple of str
+        Errors of the measurements of similarity that failed, one each.
     """
 
     done: int = 0
     failed: int = 0
     missing: int = 0
+    unmeasured: tuple[str, ...] = ()
     interrupted: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -162,7 +165,22 @@ def _outcome(plan: Plan, stored: Stored, selection: Selection, interrupted: bool
             outcome.failed += 1
         else:
             outcome.missing += 1
+    if stored.unmeasured:
+        wanted = dict.fromkeys(unit.key for unit in _measurements(plan, selection))
+        outcome.unmeasured = tuple(stored.unmeasured[key] for key in wanted if key in stored.unmeasured)
     return outcome
+
+
+def _measurements(plan: Plan, selection: Selection) -> Iterator[Measurement]:
+    """Yield each measurement of similarity that the selected trials ask for, once."""
+    seen: set[str] = set()
+    for trial in plan.trials(selection) if plan.suite.measures else ():
+        if trial.model is None:
+            continue
+        unit = measurement(plan, trial.model, trial.target)
+        if unit.key not in seen:
+            seen.add(unit.key)
+            yield unit
 
 
 @contextmanager
@@ -216,7 +234,7 @@ def _read_data(
         try:
             task = build_task(spec, suite.root())
         except BenchError as error:
-            problems.append(Problem(f'task "{name}"', str(error)))
+            problems.append(Problem(f'task "{name}"', str(error).removeprefix(f"{name}: ")))
             continue
         card = cards[spec.digest] = card_of(task)
         path = work / f"{card.fingerprint}.safetensors"
@@ -311,13 +329,20 @@ class _Run:
         """Train, measure and run what is missing, in this order."""
         self._stage("source models", list(self._missing_models()))
         self._stage("similarity", list(self._missing_measurements()))
+        self._trials()
+
+    def _trials(self) -> None:
+        missing = sum(1 for _ in self._missing_trials())
+        if not missing or self.interrupted:
+            return
+        self.progress.stage("trials", missing)
         for trial in self._missing_trials():
             if self._status(trial.model) == "failed":
                 error = self.stored.models[trial.model.key].get("error")
                 self._keep(failure(self.plan, trial, f"source model failed: {error}", "", 0.0))
                 self.retried.discard(trial.key)
-        missing = sum(1 for _ in self._missing_trials())
-        self._stage("trials", self._missing_trials(), missing)
+        for record in self.launcher.run(self._missing_trials()):
+            self._keep(record)
 
     def _missing_trials(self) -> Iterator[Trial]:
         stored = self.stored
@@ -347,20 +372,15 @@ class _Run:
                 yield model
 
     def _missing_measurements(self) -> Iterator[Unit]:
-        seen: set[str] = set()
-        for trial in self.plan.trials(self.selection) if self.plan.suite.measures else ():
-            if trial.model is None or self._status(trial.model) != "ok":
-                continue
-            unit = measurement(self.plan, trial.model, trial.target)
-            if unit.key not in seen and unit.key not in self.stored.measured:
-                seen.add(unit.key)
+        for unit in _measurements(self.plan, self.selection):
+            failed = unit.key in self.stored.unmeasured and not self.retry_failed
+            if unit.key not in self.stored.measured and not failed and self._status(unit.model) == "ok":
                 yield unit
 
-    def _stage(self, name: str, units: Iterable[Unit], total: int | None = None) -> None:
-        total = len(units) if total is None else total
-        if not total or self.interrupted:
+    def _stage(self, name: str, units: list[Unit]) -> None:
+        if not units or self.interrupted:
             return
-        self.progress.stage(name, total)
+        self.progress.stage(name, len(units))
         for record in self.launcher.run(units):
             self._keep(record)
 

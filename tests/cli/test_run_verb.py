@@ -41,6 +41,25 @@ def test_a_whole_run(finished):
         assert (out / name).stat().st_size > 0
 
 
+def test_a_measure_that_raises_is_said_and_can_be_tried_again(tmp_path, suite, ntbench):
+    plugin, switch = tmp_path / "mine.py", tmp_path / "mended"
+    plugin.write_text(
+        "import bench, pathlib\n@bench.measure('mine')\ndef mine(view):\n"
+        f"    return 1.0 if pathlib.Path({str(switch)!r}).exists() else 1 / 0\n"
+    )
+    suite.write_text('measures = ["mine"]\n' + SUITE)
+    out, options = tmp_path / "out", ("--plugin", plugin, "--where", "source=near", "strategy=zero-shot")
+    for _ in range(2):  # a second time it is not tried, and not forgotten either
+        done = run(ntbench, suite, out, *options)
+        assert done.code == 1
+        assert "2 measurements of similarity failed (ZeroDivisionError: division by zero)" in done.err
+    switch.touch()
+    done = run(ntbench, suite, out, *options, "--retry-failed")
+    assert done.code == 0
+    assert "measurements" not in done.err
+    assert load_results(out).mine.dropna().unique().tolist() == [1.0]
+
+
 def test_running_again_trains_nothing_and_prints_the_results(finished, ntbench):
     suite, out, _ = finished
     before = (out / LEDGER).read_bytes()
@@ -177,6 +196,10 @@ def test_an_out_folder_that_is_a_file(suite, ntbench):
     done = run(ntbench, suite, suite)
     assert done.code == 2
     assert "is a file, not a folder" in done.err
+    planned = ntbench("plan", suite, "--out", suite)
+    assert (planned.code, planned.err) == (2, f"error: {suite} is a file, not a folder\n")
+    checked = ntbench("check", suite.parent)
+    assert (checked.code, "is a folder; check takes" in checked.err) == (2, True)
 
 
 def test_one_where_takes_several_conditions():

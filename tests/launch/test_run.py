@@ -7,6 +7,7 @@ import pytest
 
 import bench
 from bench.errors import BenchError, SuiteError
+from bench.launch.driver import Silent
 from bench.results import load_correctness
 from bench.store import LEDGER, read_records
 
@@ -195,8 +196,22 @@ def test_a_failing_source_model_fails_its_trials_and_no_others(finished, tmp_pat
             raise RuntimeError("planted failure")
         return real(plan, model, task, device)
 
+    class Tally(Silent):
+        def __init__(self):
+            self.stages, self.counts = [], []
+
+        def stage(self, name, total):
+            self.stages.append((name, total))
+            self.counts.append(0)
+
+        def advance(self, record):
+            self.counts[-1] += 1
+
     monkeypatch.setattr(runner, "train_source", broken)
-    broken_rows = run(suite, tmp_path)
+    tally = Tally()
+    broken_rows = run(suite, tmp_path, progress=tally)
+    assert tally.counts == [total for _, total in tally.stages]  # each unit counts in its own stage
+    assert tally.stages[-1] == ("trials", len(rows))
     failed = broken_rows[broken_rows.status == "failed"]
     assert set(failed.source) == {"noisy"}
     assert len(failed) == (rows.source == "noisy").sum()
