@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.errors import StoreError
+from bench.errors import DataError, StoreError
 from bench.schema import TRIAL, conform
 from bench.store import Damage, ledgers, read_records
 from bench.trial import SCHEMA_VERSION
@@ -137,7 +137,13 @@ def _from_parquet(folder: Path) -> pd.DataFrame:
         frame = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}") from error
-    return conform(frame, TRIAL)
+    lacking = [name for name in (*_PLACE, "status", "test_accuracy") if name not in frame.columns]
+    if lacking:
+        raise StoreError(f"{path} is no table of trials: it lacks the columns {', '.join(lacking)}")
+    try:
+        return conform(frame, TRIAL)
+    except DataError as error:
+        raise StoreError(f"{path}: {error}") from error
 
 
 def load_correctness(folder: str | Path) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -95,16 +96,19 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of pickles by others than torch, which are refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, KeyError, EOFError) as error:
         # A whole archive that is refused is refused for what is in it; older files are no archives.
         if zipfile.is_zipfile(path) or "global" in str(error).lower():
             raise DataError(
                 f"{path} holds more than tensors (a whole pickled module?), and reading it could run code; "
                 "save the model's state_dict() alone, with torch.save or safetensors"
             ) from error
-        raise DataError(f"{path} is damaged or not a file that torch.save wrote: {error}") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        # Without torch's own words: they advise to read such a file with weights_only=False.
+        raise DataError(f"{path} is damaged or not a file that torch.save wrote") from error
+    except (RuntimeError, OSError, ValueError) as error:
         raise DataError(f"{path} is damaged or not a file that torch.save wrote: {error}") from error
 
 

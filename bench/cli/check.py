@@ -57,9 +57,13 @@ def check(
 
 def _check_item(item: str, data: bool) -> int:
     """Check one argument and return how many things are wrong."""
+    from bench.errors import DataError
+
     path = Path(item)
     if not item:
         return _check_entries(_offline())
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; check takes suites, plug-in files and names")
     if path.suffix == ".toml" or (path.is_file() and path.suffix != ".py"):
         return _check_suite(path, data)
     if path.suffix == ".py":

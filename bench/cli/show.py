@@ -96,7 +96,8 @@ def _specs(suite: Suite, names: list[str]) -> Mapping[str, object]:
             raise BenchError(f'"{name}" is a source model that is handed in: it has no data to show')
         found[name] = reader.read(name, "")
     if problems:
-        raise BenchError("\n".join(dict.fromkeys(str(problem) for problem in problems)))
+        of_suite = "" if suite.tasks else "; give --suite FILE for a task of a suite"
+        raise BenchError("\n".join(dict.fromkeys(f"{problem}{of_suite}" for problem in problems)))
     return found
 
 

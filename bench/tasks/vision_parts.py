@@ -20,7 +20,8 @@ from bench.tasks.fit import fit_images
 from bench.tasks.images import allocate, decode, read_image
 from bench.tasks.vision_names import VisionFacts
 
-ADVICE = "write download = true beside the task in the suite, or point the data root to where the files are"
+HERE = "point the data root (data_root in the suite, or NTBENCH_DATA) to where the files are"
+ADVICE = f"write download = true beside the task in the suite, or {HERE}"
 RESERVED = ("root", "transform", "target_transform", "transforms", "download", "loader", "is_valid_file", "allow_empty")
 
 
@@ -98,9 +99,7 @@ def class_arguments(cls: type) -> dict[str, inspect.Parameter]:
 
 def advice(facts: VisionFacts) -> str:
     """Say what to do about missing files."""
-    return (
-        ADVICE if facts.downloads else "point the data root to where the files are (torchvision cannot download them)"
-    )
+    return ADVICE if facts.downloads else f"{HERE} (torchvision cannot download them)"
 
 
 def open_part(cls: type, folder: Path, request: Request, part: Any) -> Any:
@@ -132,7 +131,8 @@ def open_part(cls: type, folder: Path, request: Request, part: Any) -> Any:
         said = re.sub(r"You can (use|set) download=True to download it", "", str(error)).strip(" .")
         where = f" in {folder}" if facts.rooted else ""
         hint = "" if isinstance(error, (TypeError, ValueError)) else f"; {advice(facts)}"
-        message = f"{request.name}: torchvision cannot open it{where}: {said or type(error).__name__}{hint}"
+        said = said or f"{type(error).__name__} (damaged files?)"
+        message = f"{request.name}: torchvision cannot open it{where}: {said}{hint}"
         raise DataError(message) from error
 
 

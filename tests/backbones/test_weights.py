@@ -1,5 +1,6 @@
 import hashlib
 import os
+import pickle
 
 import pytest
 import torch
@@ -69,6 +70,19 @@ def test_no_code_of_a_pickle_runs(tmp_path):
     with pytest.raises(DataError, match="holds more than tensors"):
         load_state_dict_file(tmp_path / "whole.pt")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_bare_pickle_runs_no_code_and_nobody_is_told_to_trust_it(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return open, (str(tmp_path / "ran"), "w")
+
+    for protocol in (0, 2, 4):
+        (tmp_path / "bomb.pt").write_bytes(pickle.dumps(Bomb(), protocol=protocol))
+        with pytest.raises(DataError) as caught:
+            load_state_dict_file(tmp_path / "bomb.pt")
+        assert "weights_only" not in str(caught.value)
+        assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])

@@ -88,6 +88,20 @@ def test_folders_that_hold_nothing(verb, tmp_path, ntbench):
         assert "Traceback" not in done.err
 
 
+def test_a_foreign_parquet_is_named_with_what_it_lacks(finished, tmp_path, ntbench):
+    import pandas as pd
+
+    path = tmp_path / "results.parquet"
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+    done = ntbench("table", tmp_path)
+    assert done.code == 2
+    assert done.err.startswith(f"error: {path} is no table of trials: it lacks the columns suite, source")
+    rows = pd.read_parquet(finished[1] / "results.parquet").astype({"test_accuracy": str})
+    rows.assign(test_accuracy="high").to_parquet(path)
+    done = ntbench("table", tmp_path)
+    assert (done.code, done.err) == (2, f"error: {path}: column \"test_accuracy\", row 0: 'high' is not a number\n")
+
+
 def test_the_table_in_every_format(finished, ntbench):
     _, out, _ = finished
     assert "target digits, cnn, 20 target examples" in ntbench("table", out).out
@@ -168,6 +182,7 @@ def test_show_registered_tasks_without_a_suite(tmp_path, ntbench):
     ("pair", "said"),
     [
         ("digts", 'did you mean "digits"'),
+        ("near->digits", "give --suite FILE"),
         ("noise-", "quote the pair"),
         ("digits->", "is no pair"),
         ("image-folder", 'needs the argument "path"'),
