@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.suite import Plan, Selection, Suite, load_suite, parse_seeds
+from bench.suite.model import MAX_SEED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,12 +86,14 @@ def with_seeds(suite: Suite, seeds: Iterable[int] | int | str) -> Suite:
     Raises
     ------
     ValueError
-        For text that is neither a seed nor a range.
+        For text that is neither a seed nor a range, and for seeds that cannot be.
     """
     if isinstance(seeds, int):
         chosen = tuple(range(seeds))
     else:
         chosen = parse_seeds(seeds) if isinstance(seeds, str) else tuple(int(s) for s in seeds)
+    if not chosen or not 0 <= min(chosen) <= max(chosen) <= MAX_SEED:
+        raise ValueError(f"seeds = {seeds!r}: at least one is needed, each from 0 to {MAX_SEED}")
     return suite.model_copy(update={"seeds": chosen})
 
 

@@ -13,6 +13,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 
 MAX_SEEDS = 1_000_000
+MAX_SEED = 2**63 - 1  # what the table's columns of integers hold
 _PER_CLASS = re.compile(r"^\s*(\d+)\s*(?:/|per)\s*class\s*$")
 
 
@@ -137,6 +138,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first or last - first >= MAX_SEEDS:
             raise ValueError(f'"{part.strip()}" is not an increasing range of at most {MAX_SEEDS:,} seeds')
+        if last > MAX_SEED:
+            raise ValueError(f'"{part.strip()}" is above {MAX_SEED}, the largest seed')
         seeds.extend(range(first, last + 1))
     return tuple(dict.fromkeys(seeds))
 
@@ -194,9 +197,9 @@ class Suite(_Part):
     strategies: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("feature-extraction", "fine-tune")
     weighting: Annotated[tuple[str, ...], Field(min_length=1)] = ("uniform",)
     target_sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, strict=True)], ...], BeforeValidator(_spread_seeds)] = tuple(
-        range(10)
-    )
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=MAX_SEED, strict=True)], ...], BeforeValidator(_spread_seeds)
+    ] = tuple(range(10))
     source_models: Count | None = None
     image_size: Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
     measures: tuple[str, ...] = ("proxy-a-distance", "frechet-distance", "leep")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.api import with_seeds
 from bench.errors import BenchError, DataError, SuiteError
 from bench.registry import BACKBONES, CHANGES, STRATEGIES, TASKS
 from bench.suite import Pairs, Plan, Suite, load_suite, parse_seeds
@@ -80,12 +81,20 @@ def test_seeds_are_a_count_a_list_or_a_range(said, meant):
         (10**12, "at most 1,000,000 are possible"),
         (f"0-{10**12}", "at most 1,000,000 seeds"),
         ([1.5], "got 1.5"),
+        ([2**63], "less than or equal to 9223372036854775807"),
+        (f"{2**63}", "the largest seed"),
     ],
 )
 def test_seeds_that_cannot_be(said, message):
     one = only({"seeds": said})
     assert one.startswith("seeds")
     assert message in one
+
+
+@pytest.mark.parametrize("seeds", [0, [], [-1], [2**63], "5-2"])
+def test_other_seeds_are_checked_too(seeds):
+    with pytest.raises(ValueError, match="at least one is needed|not an increasing range"):
+        with_seeds(load_suite(LEAST), seeds)
 
 
 def test_a_range_of_seeds_has_each_once():
