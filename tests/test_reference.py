@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import REPOSITORY
 
 import bench
 from bench.report.findings import findings
 from bench.schema import COMPARISON, conform
 from bench.suite import Plan, load_suite
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "results"
 SUITES = sorted(path.stem for path in (REPOSITORY / "experiments").glob("*.toml"))
 KEPT = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
