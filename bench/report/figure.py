@@ -244,7 +244,8 @@ def _dress(axis: Axes, known: pd.DataFrame, measure: str) -> float:
     if distances.min() > 0 and distances.max() / distances.min() > 10:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        wide = distances.max() / distances.min() > 300
+        axis.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
         axis.xaxis.set_minor_locator(NullLocator())
     direction = "near to far" if near_is_low(measure) else "far to near"
     axis.set_xlabel(f"{measure_name(measure)} ({direction} \N{RIGHTWARDS ARROW})")
