@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,7 +71,6 @@ class Outcome:
     missing: int = 0
     unmeasured: tuple[str, ...] = ()
     interrupted: bool = False
-    notes: list[str] = field(default_factory=list)
 
 
 def choose_device(device: str) -> str:
