@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import DataError, StoreError
+from bench.rows import Row, Rows, read_row
 from bench.schema import TRIAL, conform
 from bench.store import Damage, ledgers, read_records
 from bench.trial import SCHEMA_VERSION
@@ -47,29 +48,40 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     if not ledgers(folder):
         return _from_parquet(folder)
     damage, left_out = Damage(), Counter()
-    rows: dict[tuple, dict[str, Any]] = {}
-    values: dict[tuple, dict[str, Any]] = {}
-    latest: dict[tuple, str] = {}
-    for record in read_records(folder, damage):
-        if record["kind"] == "similarity":
-            values[_pick(record, _MODEL)] = record["values"]
-        elif record["kind"] == "trial" and record.get("schema") != SCHEMA_VERSION:
-            left_out[f"of schema version {record.get('schema')} (this is version {SCHEMA_VERSION})"] += 1
+    rows, values = Rows(), {}
+    for record in read_records(folder, damage, read_row):
+        if isinstance(record, Row):
+            rows.add(record)
+        elif record["kind"] == "similarity":
+            values[tuple(record[name] for name in _MODEL)] = record["values"]
         elif record["kind"] == "trial":
-            row = dict(record["row"])
-            row["traceback"] = record["key"] if record["detail"].get("traceback") else None
-            latest[_pick(row, _CONTEXT)] = row["context"]
-            rows[_pick(row, _PLACE)] = row
-    kept = [row for row in rows.values() if row["context"] == latest[_pick(row, _CONTEXT)]]
-    if len(kept) < len(rows):
-        left_out["of an earlier recipe, backbone or version of the target's data"] += len(rows) - len(kept)
-    for row in kept:
-        row.update(values.get(_pick(row, _MODEL), {}))
-    frame = conform(kept, TRIAL)
+            left_out[f"of schema version {record.get('schema')} (this is version {SCHEMA_VERSION})"] += 1
+    frame, stale = _current(rows.frame())
+    if stale:
+        left_out["of an earlier recipe, backbone or version of the target's data"] += stale
+    frame = conform(_with_similarity(frame, values), TRIAL)
     frame = frame.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
     frame.attrs["warnings"] = [str(damage)] if damage.lines else []
     frame.attrs["warnings"] += [f"{count} rows {why} are left out" for why, count in left_out.items()]
     return frame
+
+
+def _current(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Keep of each place the last row, and of those the ones with the last context; return how many that drops."""
+    current = rows["context"] == rows.groupby(list(_CONTEXT), sort=False)["context"].transform("last")
+    last = ~rows.duplicated(list(_PLACE), keep="last")
+    return rows[last & current], int((last & ~current).sum())
+
+
+def _with_similarity(rows: pd.DataFrame, values: dict[tuple, dict[str, Any]]) -> pd.DataFrame:
+    """Add to each row the similarity of its source model to its target."""
+    import pandas as pd
+
+    if not values:
+        return rows
+    found = pd.DataFrame(list(values.values()))
+    keys = pd.DataFrame(list(values), columns=list(_MODEL)).astype({name: rows[name].dtype for name in _MODEL})
+    return rows.merge(pd.concat([keys, found], axis=1), how="left", on=list(_MODEL), sort=False)
 
 
 # Where a row stands in the table. A new row for an old place (its source's data changed, say) replaces it.
@@ -85,10 +97,6 @@ _ORDER = [
     "suite", "target", "backbone", "source", "weighting", "target_size", "strategy",
     "transfer_depth", "frozen_depth", "seed", "key",
 ]  # fmt: skip
-
-
-def _pick(record: dict[str, Any], names: tuple[str, ...]) -> tuple:
-    return tuple(record[name] for name in names)
 
 
 def results_of(suite: Suite, folder: str | Path) -> pd.DataFrame:

@@ -1,0 +1,113 @@
+"""From a ledger's lines to a table's columns, without a Python object for every value of a million rows."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.schema import MEASURES, TRIAL
+from bench.store import TRIAL_START, parse
+from bench.trial import SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CHUNK = 32_768  # rows parsed at once
+_ROW, _DETAIL, _TRACEBACK = b',"row":', b',"detail":', b'"traceback":"'
+_SCHEMA = f',"schema":{SCHEMA_VERSION}'.encode()
+# What a row itself holds; the rest is added from elsewhere in the ledger.
+_COLUMNS = [column for column in TRIAL if column not in MEASURES and column.name != "traceback"]
+
+
+class Row(NamedTuple):
+    """A trial's row as its ledger has it.
+
+    Attributes
+    ----------
+    text : bytes
+        A JSON object.
+    traced : bool
+        Whether a traceback is kept with it.
+    """
+
+    text: bytes
+    traced: bool
+
+
+def read_row(body: bytes) -> Row | dict[str, Any] | None:
+    """Read what the checksum of a ledger's line covers: a trial of this schema's version as a row, else a record.
+
+    A quote within a JSON string is escaped, so the bytes that are looked for can only be the names they
+    look like. Lines in another order than the store's are read the long way.
+    """
+    if body.startswith(TRIAL_START):
+        start = body.find(_ROW)
+        end = body.find(_DETAIL, start)
+        if end > start > 0 and body.endswith(_SCHEMA, 0, start):
+            return Row(body[start + len(_ROW) : end], body.find(_TRACEBACK, end) > 0)
+    record = parse(body)
+    if record is None or record["kind"] != "trial" or record.get("schema") != SCHEMA_VERSION:
+        return record
+    return Row(json.dumps(record["row"]).encode(), bool(record["detail"].get("traceback")))
+
+
+class Rows:
+    """Gathers rows; :meth:`frame` gives the table."""
+
+    def __init__(self) -> None:
+        self._texts: list[bytes] = []
+        self._traced: list[bool] = []
+        self._parts: list[pd.DataFrame] = []
+
+    def add(self, row: Row) -> None:
+        """Take one row in."""
+        self._texts.append(row.text)
+        self._traced.append(row.traced)
+        if len(self._texts) == CHUNK:
+            self._parse()
+
+    def frame(self) -> pd.DataFrame:
+        """Return the table of all rows in the order in which they came, columns typed as far as they fit."""
+        import pandas as pd
+
+        if self._texts or not self._parts:
+            self._parse()
+        return pd.concat(self._parts, ignore_index=True) if len(self._parts) > 1 else self._parts[0]
+
+    def _parse(self) -> None:
+        import pandas as pd
+
+        frame = _frame(self._texts)
+        frame["traceback"] = frame["key"].where(pd.Series(self._traced, dtype=bool), None)
+        self._parts.append(frame)
+        self._texts, self._traced = [], []
+
+
+def _frame(texts: list[bytes]) -> pd.DataFrame:
+    """Parse rows."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.json
+
+    types = {"string": pa.string(), "Int64": pa.int64(), "float64": pa.float64()}
+    schema = pa.schema([(column.name, types[column.dtype]) for column in _COLUMNS])
+    if not texts:
+        return _to_pandas(schema.empty_table())
+    options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    try:
+        return _to_pandas(pa.json.read_json(io.BytesIO(b"\n".join(texts)), parse_options=options))
+    except pa.ArrowInvalid:
+        # A column or a type that the schema does not foresee: slower, and :func:`bench.schema.conform` judges it.
+        frame = pd.DataFrame([json.loads(text) for text in texts])
+        return frame.reindex(columns=[*(c.name for c in _COLUMNS), *frame.columns.difference(schema.names, sort=False)])
+
+
+def _to_pandas(table: pa.Table) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+
+    # Whole numbers as such even where some are missing: a seed may be larger than a float can tell apart.
+    types = {pa.int64(): pd.Int64Dtype(), pa.string(): pd.StringDtype()}
+    return table.to_pandas(types_mapper=types.get)
