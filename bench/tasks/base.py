@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,8 +13,10 @@ from bench.errors import DataError
 from bench.identity import digest_arrays
 from bench.registry import CHANGES, TASKS
 from bench.seeding import generator
+from bench.tasks import arrays
 
 TEST_SHARE = 0.3
+PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains")
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,8 @@ class Task:
     Parameters
     ----------
     x : array, shape (N, C, H, W) for images or (N, D) for tables
-        Train pool. Images are uint8 (0 to 255) or float (0 to 1); tables are float.
+        Train pool. Images are uint8 (0 to 255) or float (0 to 1); tables are float. May be mapped from
+        a file and read-only, where it is large or was read by a worker (:mod:`bench.tasks.arrays`).
     y : integer array, shape (N,)
         Labels, indices into `classes`.
     classes : sequence of str
@@ -91,9 +94,10 @@ class Task:
         if n_test >= len(order):
             raise DataError(f"{self.name}: {len(order)} examples are too few to cut a test set from")
         test, train = np.sort(order[:n_test]), np.sort(order[n_test:])
-        put(self, "x_test", self.x[test])
+        put(self, "x_test", arrays.take(self.x, test, self.name))
         put(self, "y_test", self.y[test])
-        for part in ("x", "y", "harmful", "domains"):
+        put(self, "x", arrays.take(self.x, train, self.name))
+        for part in ("y", "harmful", "domains"):
             values = getattr(self, part)
             if values is not None:
                 put(self, part, np.asarray(values)[train])
@@ -108,9 +112,9 @@ class Task:
             raise DataError(f"{where}: is empty (shape {x.shape})")
         if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
             raise DataError(f"{where}: inputs must be uint8 or float, got {x.dtype}")
-        if x.dtype != np.uint8 and not np.isfinite(x).all():
-            row = int(np.nonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0][0])
-            raise DataError(f"{where}: input {row} has NaN or infinite values")
+        bad = None if x.dtype == np.uint8 else arrays.first_not_finite(x)
+        if bad is not None:
+            raise DataError(f"{where}: input {bad} has NaN or infinite values")
         if len(self.classes) < 2:
             raise DataError(f"{self.name}: a task needs at least two classes, got {list(self.classes)}")
         if len(set(self.classes)) != len(self.classes):
@@ -135,9 +139,21 @@ class Task:
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the data, class names and version: two tasks with one fingerprint are the same."""
-        parts = ("x", "y", "x_test", "y_test", "harmful", "domains")
-        arrays = {part: getattr(self, part) for part in parts if getattr(self, part) is not None}
-        return digest_arrays(arrays, [list(self.classes), self.version])
+        return digest_arrays(self.parts(), [list(self.classes), self.version], chunks=arrays.chunks)
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """Return the arrays by name, without those that it has not."""
+        return {part: getattr(self, part) for part in PARTS if getattr(self, part) is not None}
+
+    @classmethod
+    def restored(cls, **parts: Any) -> Task:
+        """Return a task of the parts that one consisted of; nothing is read to check them again."""
+        task = object.__new__(cls)
+        given = {"x_test": None, "y_test": None, "harmful": None, "domains": None, "meta": {}, **parts}
+        given["classes"] = tuple(given["classes"])
+        for part in fields(cls):
+            object.__setattr__(task, part.name, given[part.name])
+        return task
 
     def changed(self, **parts: Any) -> Task:
         """Return a copy with some parts replaced (the copy is checked again)."""
@@ -145,7 +161,7 @@ class Task:
 
     def take(self, index: np.ndarray) -> Task:
         """Return a copy whose train pool holds the examples at `index` only; the test set stays."""
-        parts = {"x": self.x[index], "y": self.y[index]}
+        parts = {"x": arrays.take(self.x, index, self.name), "y": self.y[index]}
         for part in ("harmful", "domains"):
             values = getattr(self, part)
             parts[part] = None if values is None else values[index]

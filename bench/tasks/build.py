@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, StoreError
 from bench.registry import CHANGES, TASKS
 from bench.seeding import generator
 from bench.store import write_whole
 from bench.suite.specs import TaskSpec
+from bench.tasks.arrays import chunks, memory_limit
 from bench.tasks.base import Task
 from bench.trial import Card
 
@@ -28,6 +31,7 @@ def build_task(spec: TaskSpec, root: Path) -> Task:
         When the data cannot be read or a change cannot be made; the message starts with the task's name.
     """
     try:
+        memory_limit()  # a mistake in it shows at once, and not with the first large array
         if spec.parent is not None:
             task = build_task(spec.parent, root)
         else:
@@ -78,33 +82,60 @@ def card_of(task: Task) -> Card:
     )
 
 
-_PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains")
+DESCRIPTION = "task.json"
+MAPPED = ("x", "x_test")
 
 
 def save_task(task: Task, path: Path) -> None:
-    """Write a built task as safetensors, for worker processes to read.
+    """Write a built task as a folder of `.npy` files, for worker processes to read: whole or not at all.
 
     Raises
     ------
     StoreError
         When it cannot be written.
     """
-    import json
 
-    from safetensors.numpy import save_file
+    def write(place: Path) -> None:
+        shutil.rmtree(place, ignore_errors=True)  # what a killed run left
+        place.mkdir()
+        try:
+            for name, array in task.parts().items():
+                _write_array(place / f"{name}.npy", array)
+            described = {"name": task.name, "version": task.version, "classes": list(task.classes)}
+            text = json.dumps({"parts": list(task.parts()), "task": described})
+            (place / DESCRIPTION).write_text(text, encoding="utf-8")
+            if path.is_dir():
+                shutil.rmtree(path)  # a folder that is not empty cannot be replaced
+        except OSError:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
 
-    arrays = {part: np.ascontiguousarray(getattr(task, part)) for part in _PARTS if getattr(task, part) is not None}
-    described = {"name": task.name, "version": task.version, "classes": list(task.classes)}
-    write_whole(path, lambda place: save_file(arrays, place, metadata={"task": json.dumps(described)}))
+    write_whole(path, write)
+
+
+def _write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array as `numpy.save` does, some rows at a time."""
+    layout = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, layout)
+        for part in chunks(array):
+            file.write(np.ascontiguousarray(part).data)
 
 
 def read_task(path: Path) -> Task:
-    """Read what :func:`save_task` wrote."""
-    import json
+    """Read what :func:`save_task` wrote; inputs are mapped read-only, so that processes share them.
 
-    from safetensors import safe_open
-
-    with safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        described = json.loads(file.metadata()["task"])
-    return Task(**arrays, **described)
+    Raises
+    ------
+    StoreError
+        When something is missing or damaged.
+    """
+    try:
+        text = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
+        arrays = {
+            name: np.load(path / f"{name}.npy", mmap_mode="r" if name in MAPPED else None, allow_pickle=False)
+            for name in text["parts"]
+        }
+        return Task.restored(**text["task"], **arrays)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"cannot read the task in {path}: {getattr(error, 'strerror', None) or error}") from error

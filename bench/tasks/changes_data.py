@@ -10,6 +10,7 @@ import numpy as np
 from bench.errors import DataError, unknown
 from bench.seeding import generator
 from bench.tasks.arguments import number, one_of, whole
+from bench.tasks.arrays import take
 from bench.tasks.base import Task, change, stratified_order
 
 HALVES = ("first", "second")
@@ -69,9 +70,9 @@ def _keep_classes(task: Task, indices: Sequence[int]) -> Task:
     test = np.nonzero(new_label[task.y_test] >= 0)[0]
     train = np.nonzero(new_label[task.y] >= 0)[0]
     return task.changed(
-        x=task.x[train],
+        x=take(task.x, train, task.name),
         y=new_label[task.y[train]],
-        x_test=task.x_test[test],
+        x_test=take(task.x_test, test, task.name),
         y_test=new_label[task.y_test[test]],
         classes=[task.classes[i] for i in indices],
         harmful=None if task.harmful is None else task.harmful[train],

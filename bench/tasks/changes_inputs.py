@@ -13,10 +13,9 @@ import numpy as np
 from bench.errors import DataError
 from bench.seeding import generator
 from bench.tasks.arguments import number
+from bench.tasks.arrays import map_rows
 from bench.tasks.base import Task, change
 from bench.tasks.changes_labels import derangement
-
-CHUNK_BYTES = 64 * 2**20
 
 
 @change("pixel_permutation", version=1)
@@ -175,9 +174,5 @@ def _as(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def _mapped(task: Task, function: Callable[[np.ndarray], np.ndarray]) -> Task:
     """Apply `function` to both parts, in pieces: the floats of a whole data set may not fit."""
-
-    def run(x: np.ndarray) -> np.ndarray:
-        step = max(1, CHUNK_BYTES // (8 * x[0].size))
-        return np.concatenate([function(x[start : start + step]) for start in range(0, len(x), step)])
-
-    return task.changed(x=run(task.x), x_test=run(task.x_test))
+    x, x_test = (map_rows(function, part, 8 * part[0].size, task.name) for part in (task.x, task.x_test))
+    return task.changed(x=x, x_test=x_test)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.errors import DataError
+from bench.tasks import arrays
 from bench.tasks.arguments import number, one_of
 from bench.tasks.base import Task, change, stratified_order
 
@@ -62,13 +63,13 @@ def mix(host: Task, rng: np.random.Generator, /, task: Task, share: float = 0.5,
             f"which has {len(task.y)}; the most is {most:.3f} (or limit the host first with size_limit)"
         )
     chosen = stratified_order(task.y, rng)[:size]
-    x = np.concatenate([host.x, _fitted(host, task, chosen)])
+    x = arrays.concatenate([host.x, _fitted(host, task, chosen)], host.name)
     y = task.y[chosen] + len(host.classes) if labels == "append" else task.y[chosen] % len(host.classes)
     own = np.zeros(len(host.y), np.int64) if host.domains is None else host.domains
     theirs = np.zeros(size, np.int64) if task.domains is None else task.domains[chosen]
     order = rng.permutation(len(x))
     return host.changed(
-        x=x[order],
+        x=arrays.take(x, order, host.name),
         y=np.concatenate([host.y, y])[order],
         classes=_mixed_names(host.classes, task.classes, share, labels),
         harmful=np.concatenate([host.flags(), np.ones(size, bool)])[order],
@@ -83,13 +84,18 @@ def _fitted(host: Task, other: Task, chosen: np.ndarray) -> np.ndarray:
     reason = problem(other.shape, host.shape)
     if reason:
         raise DataError(f"mix: {other.name} cannot be mixed into {host.name}. {reason}")
-    x = other.x[chosen]
+    x = arrays.take(other.x, chosen, other.name)
     if x.shape[1:] != host.shape:
-        x = fit_images(x, host.shape)
-    if x.dtype == host.x.dtype:
+        x = fit_images(x, host.shape, other.name)
+    dtype = host.x.dtype
+    if x.dtype == dtype:
         return x
+
     # Images are 0 to 255 as bytes and 0 to 1 as floats; table values mean the same in every type.
-    if host.x.dtype == np.uint8:
-        return np.round(np.clip(x * (255 if host.is_image else 1), 0, 255)).astype(np.uint8)
-    scale = 255 if host.is_image and x.dtype == np.uint8 else 1
-    return x.astype(host.x.dtype) / host.x.dtype.type(scale)
+    def converted(part: np.ndarray) -> np.ndarray:
+        if dtype == np.uint8:
+            return np.round(np.clip(part * (255 if host.is_image else 1), 0, 255)).astype(np.uint8)
+        scale = 255 if host.is_image and part.dtype == np.uint8 else 1
+        return part.astype(dtype) / dtype.type(scale)
+
+    return arrays.map_rows(converted, x, 8 * x[0].size, other.name)

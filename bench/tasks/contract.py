@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from bench.errors import BenchError
-from bench.tasks.base import Task
+from bench.tasks import arrays
+from bench.tasks.base import PARTS, Task
 
-PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains")
 MAX_LEAK = 0.05
 
 
@@ -46,10 +47,7 @@ def _repeats(task: Task, again: Task) -> list[str]:
     found = []
     for part in PARTS:
         a, b = getattr(task, part), getattr(again, part)
-        same = (a is None and b is None) or (
-            a is not None and b is not None and a.dtype == b.dtype and np.array_equal(a, b)
-        )
-        if not same:
+        if (a is None) != (b is None) or (a is not None and not arrays.same(a, b)):
             found.append(f"two builds differ in {part}; draw random numbers from a generator with a fixed seed")
     if not found and task.fingerprint != again.fingerprint:
         found.append("two builds have the same data but different fingerprints; the version changes between them")
@@ -62,7 +60,7 @@ def _fingerprint(task: Task) -> list[str]:
     if task.fingerprint != task.changed().fingerprint:
         found.append("a copy has another fingerprint: it depends on more than the data")
     for part in ("x", "y", "x_test", "y_test"):
-        array = getattr(task, part).copy()
+        array = arrays.map_rows(np.copy, getattr(task, part))
         if part.startswith("x"):
             first = (0,) * array.ndim
             array[first] = 0 if array[first] else 1
@@ -99,11 +97,12 @@ def _inputs(task: Task) -> list[str]:
         if channels > 4 and width in (1, 3, 4):
             found.append(f"images of shape {task.shape} look like H x W x C; they must be C x H x W")
         for x, where in ((task.x, "train"), (task.x_test, "test")):
-            if x.dtype != np.uint8 and (x.min() < 0 or x.max() > 1):
-                found.append(f"float images must lie in 0 to 1, but {where} inputs go from {x.min():g} to {x.max():g}")
+            low, high = (0, 1) if x.dtype == np.uint8 else arrays.extremes(x)
+            if low < 0 or high > 1:
+                found.append(f"float images must lie in 0 to 1, but {where} inputs go from {low:g} to {high:g}")
     elif not np.issubdtype(task.x.dtype, np.floating):
         found.append(f"tables must be float, got {task.x.dtype}")
-    if (task.x == task.x[:1]).all():
+    if all((part == task.x[:1]).all() for part in arrays.chunks(task.x)):
         found.append("every train input is the same")
     return found
 
@@ -112,8 +111,15 @@ def _split(task: Task) -> list[str]:
     """The test images are no copies of train images (rows of a table may well repeat)."""
     if not task.is_image:
         return []
-    seen = {row.tobytes() for row in np.ascontiguousarray(task.x)}
-    shared = sum(row.tobytes() in seen for row in np.ascontiguousarray(task.x_test))
+    seen = set(_row_digests(task.x))
+    shared = sum(row in seen for row in _row_digests(task.x_test))
     if shared > MAX_LEAK * len(task.x_test):
         return [f"{shared} of {len(task.x_test)} test images are also in the train pool"]
     return []
+
+
+def _row_digests(x: np.ndarray) -> Iterator[bytes]:
+    """Digests in place of the rows: those of a large task do not fit into memory together."""
+    for part in arrays.chunks(x):
+        for row in np.ascontiguousarray(part):
+            yield hashlib.blake2b(row.data, digest_size=16).digest()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DataError, nearest
-from bench.tasks import columns, image_folder, labels
+from bench.tasks import arrays, columns, image_folder, labels
 from bench.tasks.arguments import whole
 from bench.tasks.base import Task, task
 
@@ -28,7 +28,8 @@ def read_folder(root: Path, *, path: str, image_size: int | None = None, channel
     Sub-folders `train` and `test` with one folder per class each give the split (a `val` beside them
     joins the train pool: the protocol cuts its own validation data); otherwise the protocol cuts the
     test set. Classes are in the order of their names. Hidden files are ignored, files that are not
-    images by their suffix are left out with a warning.
+    images by their suffix are left out with a warning. A folder may be larger than memory: arrays above
+    the environment's NTBENCH_MEMORY (1 GiB unless said) lie in a temporary file, where TMPDIR says.
 
     Parameters
     ----------
@@ -96,15 +97,15 @@ def read_npz(root: Path, *, path: str) -> Task:
         For a missing or damaged file, pickled contents, a missing array, impossible values.
     """
     file = _locate(root, path, "file")
-    arrays = _arrays(file)
+    found = _arrays(file)
     for name in ("x", "y"):
-        if name not in arrays:
-            raise DataError(f'{file}: has no array "{name}"; it has {", ".join(arrays) or "none"}')
-    if ("x_test" in arrays) != ("y_test" in arrays):
+        if name not in found:
+            raise DataError(f'{file}: has no array "{name}"; it has {", ".join(found) or "none"}')
+    if ("x_test" in found) != ("y_test" in found):
         raise DataError(f"{file}: give both x_test and y_test, or neither")
-    parts = [name for name in ("y", "y_test") if name in arrays]
-    encoded, classes = labels.encode([arrays[name] for name in parts], str(file), arrays.get("classes"))
-    inputs = [_inputs(arrays[name.replace("y", "x")], f"{file}, {name.replace('y', 'x')}") for name in parts]
+    parts = [name for name in ("y", "y_test") if name in found]
+    encoded, classes = labels.encode([found[name] for name in parts], str(file), found.get("classes"))
+    inputs = [_inputs(found[name.replace("y", "x")], f"{file}, {name.replace('y', 'x')}") for name in parts]
     given = {"x_test": inputs[1], "y_test": encoded[1]} if len(parts) == 2 else {}
     return _task("npz", file, inputs[0], encoded[0], classes, **given)
 
@@ -133,7 +134,9 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
 
 def _array(archive: Any, name: str, file: Path) -> np.ndarray:
     try:
-        return archive[name]
+        member = name if name in archive.zip.namelist() else f"{name}.npy"
+        large = archive.zip.getinfo(member).file_size > arrays.memory_limit()
+        return _stream(archive.zip, member, f"{file}, {name}") if large else archive[name]
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
@@ -142,12 +145,29 @@ def _array(archive: Any, name: str, file: Path) -> np.ndarray:
         ) from error
 
 
+def _stream(archive: zipfile.ZipFile, member: str, where: str) -> np.ndarray:
+    """Read an array that is too large for memory, some of it at a time."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = header(file)
+        if dtype.hasobject:
+            raise ValueError("an array of Python objects, and allow_pickle is False")
+        x = arrays.allocate(shape[::-1] if fortran_order else shape, dtype, where)
+        for rows in arrays.slices(x):
+            part = x[rows].reshape(-1).view(np.uint8)
+            if file.readinto(part) != len(part):
+                raise ValueError(f"{member} is cut short")
+        file.read(1)  # at the end its checksum is compared
+    return x.T if fortran_order else x
+
+
 def _inputs(x: np.ndarray, where: str) -> np.ndarray:
     """Bring an array to the shape and type that a task has."""
     if x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
-        x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+        x = x.transpose(0, 3, 1, 2)
     if x.ndim not in (2, 4):
         raise DataError(f"{where}: must be N x C x H x W, N x H x W or N x D, got shape {x.shape}")
     if x.size == 0:
@@ -155,19 +175,23 @@ def _inputs(x: np.ndarray, where: str) -> np.ndarray:
     if x.dtype.kind not in "buif":
         raise DataError(f"{where}: must hold numbers, got {x.dtype} of shape {x.shape}")
     if x.dtype == np.uint8 and x.ndim == 4:
-        return x
+        return arrays.contiguous(x, where)
     if x.ndim == 2 or x.dtype.kind == "b":
-        return x.astype(np.float32)
-    low, high = x.min(), x.max()
+        return _cast(x, np.float32, where)
+    low, high = arrays.extremes(x)
     if x.dtype.kind in "ui":
         if low < 0 or high > 255:
             raise DataError(f"{where}: whole-number images must lie in 0 to 255, got {low} to {high}")
-        return x.astype(np.uint8)
+        return _cast(x, np.uint8, where)
     if low < 0 or high > 1:
         raise DataError(
             f"{where}: images of floats must lie in 0 to 1, got {low:g} to {high:g}; rescale, or save bytes"
         )
-    return x.astype(np.float32)
+    return _cast(x, np.float32, where)
+
+
+def _cast(x: np.ndarray, dtype: type, where: str) -> np.ndarray:
+    return arrays.map_rows(lambda part: part.astype(dtype), x, where=where)
 
 
 @task("table", version=1)
@@ -233,8 +257,12 @@ def _scaled(result: Task, measured: np.ndarray) -> Task:
     mean, spread = result.x.mean(0), result.x.std(0)
     mean = np.where(measured, mean, 0.0)
     spread = np.where(measured & (spread > 0), spread, 1.0)
-    x, x_test = ((part - mean) / spread for part in (result.x, result.x_test))
-    return result.changed(x=x.astype(np.float32), x_test=x_test.astype(np.float32))
+
+    def scaled(part: np.ndarray) -> np.ndarray:
+        return ((part - mean) / spread).astype(np.float32)
+
+    x, x_test = (arrays.map_rows(scaled, part, where=result.name) for part in (result.x, result.x_test))
+    return result.changed(x=x, x_test=x_test)
 
 
 def _task(name: str, path: Path, x: np.ndarray, y: np.ndarray, classes: Sequence[str], **test: Any) -> Task:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
+from bench.tasks.arrays import map_rows
 from bench.tasks.base import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)
-CHUNK_BYTES = 64 * 2**20
 
 
 def problem(source_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> str | None:
@@ -71,11 +71,12 @@ def fit(task: Task, shape: tuple[int, ...]) -> Task:
     reason = problem(task.shape, shape)
     if reason:
         raise DataError(f"{task.name}: cannot be fitted from {task.shape} to {shape}. {reason}")
-    return task.changed(x=fit_images(task.x, shape), x_test=fit_images(task.x_test, shape))
+    x, x_test = (fit_images(part, shape, task.name) for part in (task.x, task.x_test))
+    return task.changed(x=x, x_test=x_test)
 
 
-def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Bring images to a shape, as :func:`fit` does; memory beyond the result is bounded.
+def fit_images(x: np.ndarray, shape: tuple[int, int, int], where: str = "") -> np.ndarray:
+    """Bring images to a shape, as :func:`fit` does, some at a time.
 
     Parameters
     ----------
@@ -83,10 +84,13 @@ def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         uint8, or float.
     shape : tuple of int
         (C, H, W) wanted; C as it is, or 1 for 3, or 3 for 1.
+    where : str
+        What an error calls the data.
 
     Returns
     -------
     array, shape (N, *shape), dtype of `x`
+        `x` itself where it has that shape, else from :func:`bench.tasks.arrays.allocate`.
     """
     import torch
     from torch.nn.functional import interpolate
@@ -94,12 +98,10 @@ def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     shape = tuple(shape)
     if x.shape[1:] == shape:
         return x
-    work = torch.float64 if x.dtype == np.float64 else torch.float32
-    widest = max(x[0].size, int(np.prod(shape)))
-    step = max(1, CHUNK_BYTES // (widest * work.itemsize))
-    result = np.empty((len(x), *shape), x.dtype)
-    for start in range(0, len(x), step):
-        chunk = torch.from_numpy(np.ascontiguousarray(x[start : start + step])).to(work)
+    work = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+
+    def fitted(part: np.ndarray) -> np.ndarray:
+        chunk = torch.from_numpy(np.array(part, work, order="C"))
         if chunk.shape[1] > shape[0]:
             chunk = _luma(chunk)
         if chunk.shape[2:] != shape[1:]:
@@ -107,8 +109,10 @@ def fit_images(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         if x.dtype == np.uint8:
             chunk = chunk.round().clamp(0, 255)
         # A grey chunk fills all three channels of an RGB result.
-        result[start : start + step] = chunk.numpy().astype(x.dtype)
-    return result
+        return np.broadcast_to(chunk.numpy().astype(x.dtype), (len(part), *shape))
+
+    widest = max(x[0].size, int(np.prod(shape)))
+    return map_rows(fitted, x, widest * work.itemsize, where)
 
 
 def _luma(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError
-from bench.tasks.images import GREY_MODES, allocate, open_image, read_image
+from bench.tasks.images import GREY_MODES, open_image, read_image, stack
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp"))
 TRAIN, TEST, VALIDATION = "train", "test", ("val", "valid", "validation")
@@ -110,19 +110,10 @@ def read_all(files: Sequence[Path], channels: int, size: int | None, where: str)
     Raises
     ------
     DataError
-        For a damaged image, or sizes that differ.
+        For a damaged image, sizes that differ, or where there is no room for them.
     """
-    first = read_image(files[0], channels, size)
-    x = allocate(len(files), first.shape, where)
-    for row, file in enumerate(files):
-        image = first if row == 0 else read_image(file, channels, size)
-        if image.shape != first.shape:
-            a, b = (f"{shape[2]} x {shape[1]}" for shape in (first.shape, image.shape))
-            raise DataError(
-                f"{where}: {files[0].name} is {a} and {file.name} {b} pixels; set image_size to resize them"
-            )
-        x[row] = image
-    return x
+    images = (read_image(file, channels, size) for file in files)
+    return stack(images, len(files), where, lambda row: files[row].name)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bench.errors import DataError
+from bench.tasks import arrays
 
 GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N", "I")
 MODES = {1: "L", 3: "RGB"}
@@ -109,16 +111,38 @@ def _bytes(image: Any, where: str) -> Any:
     return image
 
 
-def allocate(count: int, shape: tuple[int, ...], where: str) -> np.ndarray:
-    """Return an unfilled uint8 array, or say how much memory it would have taken.
+def stack(images: Iterable[np.ndarray], count: int, where: str, name: Callable[[int], str]) -> np.ndarray:
+    """Put images of one size, as they are decoded one by one, into one array.
+
+    Parameters
+    ----------
+    images : iterable of uint8 arrays, shape (C, H, W)
+    count : int
+        Their number, at least one.
+    where : str
+        What an error calls the whole.
+    name : callable
+        Takes the number of an image and returns what an error calls it.
+
+    Returns
+    -------
+    uint8 array, shape (count, C, H, W)
 
     Raises
     ------
     DataError
-        When there is no room for it.
+        For sizes that differ, or where there is no room for them.
     """
-    try:
-        return np.empty((count, *shape), np.uint8)
-    except MemoryError as error:
-        size = count * int(np.prod(shape)) / 2**30
-        raise DataError(f"{where}: {count} images of {shape} take {size:.1f} GB; lower limit or image_size") from error
+    x = None
+    for row, image in enumerate(images):
+        if x is None:
+            x = arrays.allocate((count, *image.shape), np.uint8, where)
+            step = max(1, arrays.CHUNK_BYTES // image.nbytes)
+        if image.shape != x.shape[1:]:
+            a, b = (f"{shape[2]} x {shape[1]}" for shape in (x.shape[1:], image.shape))
+            raise DataError(f"{where}: {name(0)} is {a} and {name(row)} {b} pixels; set image_size to resize them")
+        x[row] = image
+        if row % step == step - 1:
+            arrays.release(x)
+    arrays.release(x)
+    return x

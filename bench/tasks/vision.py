@@ -18,6 +18,7 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.tasks.arguments import whole
+from bench.tasks.arrays import concatenate
 from bench.tasks.base import Task, task
 from bench.tasks.vision_names import VISION, VisionFacts
 from bench.tasks.vision_parts import Part, Request, advice, dataset_class, open_part, read_part
@@ -59,7 +60,7 @@ def _join(name: str, parts: list[np.ndarray]) -> np.ndarray:
     shapes = sorted({part.shape[1:] for part in parts})
     if len(shapes) > 1:
         raise DataError(f"{name}: its parts have images of {shapes[0]} and {shapes[1]}; set image_size")
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return concatenate(parts, name)
 
 
 def _folder(root: Path, request: Request) -> Path:

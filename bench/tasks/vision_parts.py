@@ -15,9 +15,10 @@ import numpy as np
 
 from bench.errors import DataError, nearest
 from bench.seeding import generator
+from bench.tasks import arrays
 from bench.tasks.base import stratified_order
 from bench.tasks.fit import fit_images
-from bench.tasks.images import allocate, decode, read_image
+from bench.tasks.images import decode, read_image, stack
 from bench.tasks.vision_names import VisionFacts
 
 HERE = "point the data root (data_root in the suite, or NTBENCH_DATA) to where the files are"
@@ -198,28 +199,27 @@ def _images(dataset: Any, chosen: np.ndarray, paths: list[str] | None, request: 
     """Return the chosen images, and the labels that were met while reading them (perhaps none)."""
     facts, size, seen = request.facts, request.image_size, []
     if facts.layout is not None:
-        return _from_array(dataset.data, chosen, facts.layout, size), seen
-    x = None
-    for row, index in enumerate(chosen):
+        return _from_array(dataset.data, chosen, facts.layout, size, request.name), seen
+
+    def read(index: int) -> np.ndarray:
         if paths is not None:
-            pixels = read_image(paths[index], facts.channels, size)
-        else:
-            pixels, label = _item(dataset, int(index), request)
-            seen.append(label)
-        if x is None:
-            x = allocate(len(chosen), pixels.shape, request.name)
-        elif pixels.shape != x.shape[1:]:
-            raise DataError(f"{request.name}: images of {pixels.shape} and {x.shape[1:]}; set image_size")
-        x[row] = pixels
-    return x, seen
+            return read_image(paths[index], facts.channels, size)
+        pixels, label = _item(dataset, index, request)
+        seen.append(label)
+        return pixels
+
+    def name(row: int) -> str:
+        return f"example {chosen[row]}" if paths is None else Path(paths[chosen[row]]).name
+
+    return stack((read(int(index)) for index in chosen), len(chosen), request.name, name), seen
 
 
-def _from_array(data: Any, chosen: np.ndarray, layout: str, size: int | None) -> np.ndarray:
+def _from_array(data: Any, chosen: np.ndarray, layout: str, size: int | None, where: str) -> np.ndarray:
     """Take images out of an array with axes in any order."""
-    x = np.asarray(data)[chosen]
+    x = np.asarray(data)
     x = x.transpose([layout.index(axis) for axis in "NCHW" if axis in layout])
-    x = np.ascontiguousarray(x if x.ndim == 4 else x[:, None])
-    return x if size is None else fit_images(x, (x.shape[1], size, size))
+    x = arrays.take(x if x.ndim == 4 else x[:, None], chosen, where)
+    return arrays.contiguous(x, where) if size is None else fit_images(x, (x.shape[1], size, size), where)
 
 
 def _item(dataset: Any, index: int, request: Request) -> tuple[np.ndarray, Any]:

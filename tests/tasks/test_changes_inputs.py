@@ -186,5 +186,5 @@ def test_impossible_arguments(name, arguments, message):
 def test_large_data_are_changed_in_pieces_without_a_trace(monkeypatch):
     task = images(n=12)
     whole = [apply(name, task, **arguments).fingerprint for name, arguments in INPUT_CHANGES]
-    monkeypatch.setattr("bench.tasks.changes_inputs.CHUNK_BYTES", 8 * 36 * 5)
+    monkeypatch.setattr("bench.tasks.arrays.CHUNK_BYTES", 8 * 36 * 5)
     assert [apply(name, task, **arguments).fingerprint for name, arguments in INPUT_CHANGES] == whole

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import DataError
-from bench.tasks import fit as module
 from bench.tasks.base import Task
 from bench.tasks.fit import fit, fit_images, problem
 
@@ -105,7 +104,7 @@ def test_floats_stay_within_the_range_of_the_image(seed, target):
 def test_chunks_do_not_change_the_result(monkeypatch):
     x = images(11, (3, 9, 9))
     whole = fit_images(x, (1, 6, 6))
-    monkeypatch.setattr(module, "CHUNK_BYTES", 1)
+    monkeypatch.setattr("bench.tasks.arrays.CHUNK_BYTES", 1)
     assert np.array_equal(fit_images(x, (1, 6, 6)), whole)
 
 
