@@ -6,10 +6,11 @@ import csv
 import statistics
 import tomllib
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 
 import pytest
-from benchmarks import careful, growth, ratios, startup, step, suite, tutorial
+from benchmarks import careful, cut, growth, lanes, ratios, startup, step, suite, tutorial
 from benchmarks.__main__ import BENCHMARKS, main
 
 import bench
@@ -220,3 +221,33 @@ def test_the_loops_do_the_same_steps():
         assert all(moved)
         steps = {int(v) for name, v in trained.state_dict().items() if name.endswith("num_batches_tracked")}
         assert steps == {len(setting.batches)}
+
+
+def test_lanes_of_a_benchmark_train_as_one_alone_does():
+    import torch
+
+    setting = step.make_setting(8, "cpu", epochs=1)
+    # In double precision: Adam makes rounding as large as a step.
+    setting = replace(setting, network=setting.network.double(), x=setting.x.double())
+    alone = step.ours(setting).state_dict()
+    for name, tensor in step.stacked(setting, 3)().state_dict().items():
+        assert all(torch.allclose(lane, alone[name], atol=1e-6) for lane in tensor), name
+    rows = lanes.measure(ratios.Options(rounds=1), sides=(8,), counts=(1, 4))
+    assert [row.benchmark for row in rows] == ["lanes: throughput of 4 at 8 x 8"]
+
+
+def test_the_cut_of_a_benchmark_changes_nothing_but_time():
+    import torch
+
+    case = cut.Case("small", "cnn", (1, 8, 8), 64, (("norm", "batch"),))
+    network, x, y = cut.make(case, "cpu")
+    for frozen in range(network.depth + 1):
+        one = cut.training(network, x, y, frozen, True, epochs=2)().state_dict()
+        other = cut.training(network, x, y, frozen, False, epochs=2)().state_dict()
+        assert all(torch.allclose(value, other[name], atol=1e-4) for name, value in one.items())
+        blocks = list(network.blocks)
+        before = network.state_dict()
+        moved = {name.split(".")[1] for name, v in one.items() if "blocks" in name and not torch.equal(v, before[name])}
+        assert moved == set(blocks[frozen:])
+    rows = cut.measure(ratios.Options(rounds=1), (case,), epochs=2)
+    assert [row.baseline for row in rows] == ["run anew"] * 4 + ["fine-tuning"] * 2

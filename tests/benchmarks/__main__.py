@@ -18,6 +18,8 @@ from .ratios import Options, machine, merge, show
 BENCHMARKS = {
     "suite": "the default suite against the scripts that one would write otherwise",
     "step": "one step of the training loop against bare PyTorch, DataLoader, skorch and Lightning",
+    "cut": "training above frozen blocks with their activations computed once",
+    "lanes": "trainings that are stacked against one after the other",
     "growth": "planning, resuming and loading results, from a thousand rows to a million",
     "startup": "start-up of the command, which never imports torch",
 }

@@ -67,18 +67,32 @@ def make_setting(side: int, device: str, epochs: int = EPOCHS) -> Setting:
     return Setting(network, x, y, torch.cat(orders).view(-1, BATCH).to(device))
 
 
-def ours(setting: Setting) -> nn.Module:
-    """Train by the loop of this project; the one place here that knows its form."""
+def stacked(setting: Setting, lanes: int) -> Callable[[], nn.Module]:
+    """Return a training of several copies of the network by the loop of this project.
+
+    This function and :func:`ours` are where the benchmarks know that loop's form.
+    """
     from bench.training.inputs import Held
     from bench.training.loop import Rows, Stage, Start, train
     from bench.training.stack import Stack
 
-    recipe = Recipe(optimizer="adam", schedule="constant", steps=len(setting.batches), batch_size=BATCH)
-    stack = Stack(setting.network, 1)
-    rows = Rows(Held(setting.x), torch.arange(len(setting.x), device=setting.y.device)[None], setting.y[None])
-    stages, rates = [Stage(0, len(setting.batches))], torch.tensor([RATE], dtype=torch.float64)
-    train(stack, stages, lambda number: rows, setting.batches[None], recipe, rates, [Start()])
-    return stack.network
+    recipe = Recipe(optimizer="adam", schedule="constant", checkpoints=1, steps=len(setting.batches), batch_size=BATCH)
+    stack = Stack(setting.network, lanes)
+    index = torch.arange(len(setting.x), device=setting.y.device)
+    rows = Rows(Held(setting.x), index.expand(lanes, -1), setting.y.expand(lanes, -1))
+    stages, rates = [Stage(0, len(setting.batches))], torch.full((lanes,), RATE, dtype=torch.float64)
+    batches = setting.batches.expand(lanes, -1, -1)
+
+    def run() -> nn.Module:
+        train(stack, stages, lambda number: rows, batches, recipe, rates, [Start()] * lanes)
+        return stack.network
+
+    return run
+
+
+def ours(setting: Setting) -> nn.Module:
+    """Train by the loop of this project."""
+    return stacked(setting, 1)()
 
 
 def bare(setting: Setting) -> nn.Module:
@@ -166,7 +180,7 @@ def measure(options: Options, sides: tuple[int, ...] = SIDES, epochs: int = EPOC
         for side in sides:
             setting = make_setting(side, options.device, epochs)
             watch = alternate(
-                {name: lambda loop=loop, s=setting: _finished(loop, s) for name, loop in contestants.items()},
+                {name: finished(lambda run=loop, s=setting: run(s), options) for name, loop in contestants.items()},
                 options.rounds or ROUNDS,
             )
             each = {name: statistics.median(times) / len(setting.batches) for name, times in watch.seconds.items()}
@@ -181,7 +195,12 @@ def measure(options: Options, sides: tuple[int, ...] = SIDES, epochs: int = EPOC
     return found
 
 
-def _finished(loop: Callable[[Setting], nn.Module], setting: Setting) -> None:
-    loop(setting)
-    if setting.x.is_cuda:
-        torch.cuda.synchronize()
+def finished(work: Callable[[], object], options: Options) -> Callable[[], None]:
+    """Return the same work, done when the device has done it."""
+
+    def run() -> None:
+        work()
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+
+    return run
