@@ -100,8 +100,6 @@ def with_seeds(suite: Suite, seeds: Iterable[int] | int | str) -> Suite:
 def plan(suite: str | Path | Mapping[str, Any] | Suite, out: str | Path | None = None) -> Plan:
     """Return a suite's plan with what the run folder `out` knows of its tasks."""
     from bench.store import read_stored
-    from bench.trial import Card
 
     loaded = load_suite(suite)
-    cards = read_stored(out).cards if out is not None else {}
-    return Plan(loaded, {key: Card.from_json(values) for key, values in cards.items()})
+    return Plan(loaded) if out is None else Plan.of(loaded, read_stored(out))

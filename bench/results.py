@@ -114,15 +114,12 @@ def results_of(suite: Suite, folder: str | Path) -> pd.DataFrame:
     """
     from bench.store import read_stored
     from bench.suite.plan import Plan
-    from bench.trial import Card
 
     rows = load_results(folder)
     seeds = tuple(sorted({*suite.seeds, *(int(seed) for seed in rows["seed"].unique())}))
-    cards = {key: Card.from_json(values) for key, values in read_stored(folder).cards.items()}
+    plan = Plan.of(suite.model_copy(update={"seeds": seeds}), read_stored(folder))
     wanted = set(rows["key"])
-    known = {
-        trial.key for trial in Plan(suite.model_copy(update={"seeds": seeds}), cards).trials() if trial.key in wanted
-    }
+    known = {trial.key for trial in plan.trials() if trial.key in wanted}
     kept = rows[rows["key"].isin(known)].drop_duplicates("key", keep="last").assign(suite=suite.name)
     kept = kept.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
     kept.attrs["warnings"] = list(rows.attrs.get("warnings", []))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import copy
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,17 +17,21 @@ from torch import Tensor
 from bench.backbones.base import Backbone, build
 from bench.errors import DataError, TrialError
 from bench.model_files import path_of
-from bench.records import row_of
+from bench.records import describe_error, failed_trial, row_of
 from bench.seeding import derive
-from bench.sources import LoadedSource, load_source, save_source, train_source
+from bench.sources import LoadedSource, load_source, save_source, train_sources
+from bench.suite.packing import HELD, place_of
 from bench.suite.plan import Plan
+from bench.tasks.arrays import memory_limit
 from bench.tasks.base import Task
 from bench.tasks.build import read_task
 from bench.tasks.fit import fit as fit_shape
-from bench.training.data import prepare
-from bench.training.fit import Data, Fitted, fit, score
-from bench.training.loop import Start, logits
-from bench.training.protocol import split_pool
+from bench.training.cuts import Cuts, Frozen
+from bench.training.data import Data, prepare
+from bench.training.fit import Fitted, fit
+from bench.training.lanes import Lane, Layout, Tested, evaluate
+from bench.training.loop import Start
+from bench.training.protocol import Split, pool_order, split_pool
 from bench.transfer.start import copy_blocks, copy_head, trainable_parameters
 from bench.trial import SCHEMA_VERSION, Check, SourceModel, Trial
 from bench.triangle import Strategy
@@ -68,7 +73,12 @@ class Runner:
         self.task_folder = task_folder
         self.source_folder = source_folder
         self.device = device
-        self._tasks, self._shaped, self._data, self._sources = _Recent(8), _Recent(8), _Recent(4), _Recent(4)
+        self.memory = memory_limit()
+        self._tasks, self._shaped, self._data = _Recent(8), _Recent(8), _Recent(4)
+        # As many starting points as groups with one start have.
+        lanes = max(plan.lanes(b, plan.input_shape(t)) for b in range(len(plan.backbones)) for t in plan.targets)
+        self._sources, self._networks, self._orders = (_Recent((HELD + 1) * lanes) for _ in range(3))
+        self._cuts = Cuts(self.memory // 2)
 
     # --- what trials share -------------------------------------------------------------------------
 
@@ -89,19 +99,23 @@ class Runner:
         """Build the target's network as scratch has it: the same for every strategy of (target, seed)."""
         spec = self.plan.backbones[trial.backbone]
         identity = (self.plan.card(trial.target).fingerprint, spec.identity(), trial.seed)
-        network = build(
-            spec.name, target.shape, len(target.classes), derive("body", *identity), derive("head", *identity),
-            **spec.arguments,
-        )  # fmt: skip
-        network = network.to(self.device)
-        return network.to(memory_format=torch.channels_last) if target.is_image else network
+
+        def make() -> Backbone:
+            seeds = derive("body", *identity), derive("head", *identity)
+            network = build(spec.name, target.shape, len(target.classes), *seeds, **spec.arguments).to(self.device)
+            return network.to(memory_format=torch.channels_last) if target.is_image else network
+
+        return copy.deepcopy(self._networks.get((trial.target, trial.backbone, trial.seed), make))
 
     def _target_data(self, network: Backbone, name: str, target: Task) -> Data:
         fingerprint = self.plan.card(name).fingerprint
         key = (fingerprint, target.shape, network.mean, network.std)
-        return self._data.get(key, lambda: prepare(network, target, self.device, fingerprint))
+        return self._data.get(key, lambda: prepare(network, target, self.device, fingerprint, self.memory))
 
-    # --- units of work: each returns a record for the ledger ----------------------------------------
+    def _layout(self, backbone: int, shape: tuple[int, ...]) -> Layout:
+        return Layout(self.plan.lanes(backbone, shape), self.memory)
+
+    # --- units of work: each returns records for the ledger -----------------------------------------
 
     @torch.no_grad()
     def check(self, unit: Check) -> None:
@@ -115,11 +129,15 @@ class Runner:
             raise DataError(f'backbone "{spec.name}" has {network.depth} blocks, but was declared with {spec.depth}')
         network(network.prepare(torch.zeros((2, *shape))))
 
-    def train_source(self, model: SourceModel) -> dict[str, Any]:
-        """Train and keep a source model."""
-        network, record = train_source(self.plan, model, self.task(model.source, model.shape), self.device)
-        save_source(network, record, path_of(self.source_folder, model))
-        return record
+    def train_sources(self, models: Sequence[SourceModel]) -> list[dict[str, Any]]:
+        """Train and keep source models of one shape."""
+        layout = self._layout(models[0].backbone, models[0].shape)
+        tasks = [self.task(model.source, model.shape) for model in models]
+        found = train_sources(self.plan, models, tasks, self.device, layout)
+        return [
+            record if network is None else save_source(network, record, path_of(self.source_folder, model))
+            for model, (network, record) in zip(models, found, strict=True)
+        ]
 
     def measure(self, key: str, model: SourceModel, target: str) -> dict[str, Any]:
         """Measure the similarity of a source (with its model) to a target."""
@@ -134,50 +152,63 @@ class Runner:
             "source_seed": model.seed, "values": values,
         }  # fmt: skip
 
-    def run_trial(self, trial: Trial) -> dict[str, Any]:
-        """Run one trial."""
+    def run_trials(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        """Run trials of one target, backbone, size and path; a record each."""
         began = time.perf_counter()
+        plan, first = self.plan, trials[0]
+        shape = plan.input_shape(first.target)
+        target, layout = self.task(first.target, shape), self._layout(first.backbone, shape)
+        lanes = [self._lane(trial, target) for trial in trials]
+        strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
+        if strategy.trained:
+            fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps)
+        untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
+        tested = evaluate(lanes, untouched, layout)
+        seconds = (time.perf_counter() - began) / len(trials)
+        return [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
+
+    def _lane(self, trial: Trial, target: Task) -> Lane:
+        """Return a trial's network as training finds it, with its examples."""
         plan, strategy = self.plan, self.plan.strategy(trial)
-        target = self.task(trial.target, plan.input_shape(trial.target))
         network = self._fresh(trial, target)
         data = self._target_data(network, trial.target, target)
-        source = self.source(trial.model) if trial.model else None
-        start = self._start(network, strategy, source, target)
-        fitted = Fitted()
+        recipe, size = plan.suite.recipe, trial.target_size
+        known = (target.y, data.fingerprint)
+        order = self._orders.get((data.fingerprint, trial.seed), lambda: pool_order(*known, trial.seed))
+        split = Split(order[:0], order[:0])
         if strategy.trained:
-            split = split_pool(
-                target.y, data.fingerprint, trial.target_size, trial.seed, plan.suite.recipe, target.classes
-            )
-            fitted = fit(
-                network,
-                strategy.path,
-                data,
-                split,
-                plan.suite.recipe,
-                start,
-                trial.target_size,
-                trial.seed,
-                strategy.steps,
-            )
-        output = logits(network, data.x_test)
-        accuracy, loss = score(output, data.y_test)
-        if not np.isfinite(loss):
-            raise TrialError(f"the test loss is {loss}; the model diverged")
-        row = row_of(plan, trial) | {
+            split = split_pool(*known, size, trial.seed, recipe, target.classes, order)
+        start, frozen = Start(), None
+        if trial.model:
+            source = self.source(trial.model)
+            start = self._start(network, strategy, source, target)
+            count = size + (recipe.validation_size or 0)
+            frozen = Frozen(self._cuts, trial.model.key, source.network, data, order, trial.seed, count)
+        return Lane(network, data, split, size, trial.seed, start, frozen, place_of(plan, trial))
+
+    def _record(self, trial: Trial, lane: Lane, fitted: Fitted, tested: Tested, seconds: float) -> dict[str, Any]:
+        """Return what the ledger keeps of a trial."""
+        error = fitted.error
+        if error is None and not np.isfinite(tested.loss):
+            error = TrialError(f"the test loss is {tested.loss}; the model diverged")
+        if error is not None:
+            return failed_trial(self.plan, trial, *describe_error(error), seconds)
+        row = row_of(self.plan, trial) | {
             "status": "ok",
-            "test_accuracy": accuracy,
-            "test_loss": loss,
+            "test_accuracy": tested.accuracy,
+            "test_loss": tested.loss,
             "val_accuracy": fitted.val_accuracy,
             "val_loss": fitted.val_loss,
             "learning_rate": fitted.learning_rate,
             "steps": fitted.steps,
             "best_step": fitted.best_step,
-            "trainable_parameters": trainable_parameters(network, strategy),
-            "source_accuracy": source.accuracy if source else None,
-            "n_test": len(data.y_test),
-            "seconds": time.perf_counter() - began,
+            "cut": fitted.cut,
+            "trainable_parameters": trainable_parameters(lane.network, self.plan.strategy(trial)),
+            "source_accuracy": self.source(trial.model).accuracy if trial.model else None,
+            "n_test": len(tested.correct),
+            "seconds": seconds,
         }
-        detail = {"curve": fitted.curve, "correct": pack(output.argmax(1) == data.y_test)}
+        detail = {"curve": fitted.curve, "correct": pack(tested.correct)}
         return {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": detail}
 
     def _start(self, network: Backbone, strategy: Strategy, source: LoadedSource | None, target: Task) -> Start:

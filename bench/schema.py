@@ -68,7 +68,10 @@ TRIAL: tuple[Column, ...] = (
     Column("learning_rate", "float64", "Learning rate chosen on validation data"),
     Column("steps", "Int64", "Optimiser steps taken in the chosen run"),
     Column("best_step", "Int64", "Step whose weights were kept, chosen on validation data"),
-    Column("seconds", "float64", "Wall-clock time of the trial, s"),
+    Column(
+        "cut", "string", 'What frozen blocks compute: "cached" or "recomputed" each step; missing if none is frozen'
+    ),
+    Column("seconds", "float64", "Wall-clock time of the trial, or its share of a stack's, s"),
     Column("trainable_parameters", "Int64", "Parameters that training could change"),
     Column("source_accuracy", "float64", "Source model's accuracy on its own test set, fraction"),
     Column("validation", "string", "Where validation data came from"),

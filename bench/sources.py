@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,17 @@ import torch
 from bench.backbones.base import Backbone, build
 from bench.errors import BenchError, DataError, nearest
 from bench.model_files import file_digest, path_of
+from bench.records import describe_error, failed_source
 from bench.registry import BACKBONES
 from bench.seeding import derive
 from bench.store import write_whole
+from bench.suite.packing import place_of
 from bench.suite.plan import Plan
 from bench.suite.specs import BackboneSpec, ModelSpec
 from bench.tasks.base import Task
-from bench.training.data import prepare
-from bench.training.fit import fit, score
-from bench.training.loop import Start, logits
+from bench.training.data import Data, prepare
+from bench.training.fit import fit
+from bench.training.lanes import Lane, Layout, evaluate
 from bench.training.protocol import split_pool
 from bench.trial import SourceModel
 from bench.triangle import Phase
@@ -46,66 +49,83 @@ class LoadedSource:
     accuracy: float | None
 
 
-def train_source(plan: Plan, model: SourceModel, task: Task, device: torch.device) -> tuple[Backbone, dict[str, Any]]:
-    """Train one source model by the suite's source recipe.
+def train_sources(
+    plan: Plan, models: Sequence[SourceModel], tasks: Sequence[Task], device: torch.device, layout: Layout
+) -> list[tuple[Backbone | None, dict[str, Any]]]:
+    """Train source models of one shape side by side by the suite's source recipe.
 
     Parameters
     ----------
-    task : Task
-        The source, already at the model's input shape.
+    tasks : sequence of Task
+        Each model's source, already at its input shape.
 
     Returns
     -------
-    network, record
-        The trained network, and what the ledger keeps of it.
-
-    Raises
-    ------
-    TrialError
-        When every learning rate of the source recipe diverges.
+    list of (network, record)
+        The trained network (None where every learning rate diverged), and what the ledger keeps of it.
     """
     began = time.perf_counter()
-    spec, recipe = plan.backbones[model.backbone], plan.suite.source_recipe
-    fingerprint = plan.card(model.source).fingerprint
+    prepared: dict[int, Data] = {}
+    lanes = [_lane(plan, model, task, device, layout, prepared) for model, task in zip(models, tasks, strict=True)]
+    fitted = fit(lanes, (Phase(0),), plan.suite.source_recipe, layout)
+    tested = {}
+    for data in prepared.values():
+        of_task = [lane for lane in lanes if lane.data is data]
+        tested |= zip(of_task, evaluate(of_task, 0, layout), strict=True)
+    seconds = (time.perf_counter() - began) / len(models)
+    results = []
+    for i, (model, lane, found) in enumerate(zip(models, lanes, fitted, strict=True)):
+        if found.error is not None:
+            results.append((None, failed_source(plan, model, *describe_error(found.error), seconds)))
+            continue
+        record = {
+            "kind": "source",
+            "key": model.key,
+            "source": model.source,
+            "backbone": plan.backbones[model.backbone].label,
+            "weighting": model.weighting,
+            "source_seed": model.seed,
+            "status": "ok",
+            "source_accuracy": tested[lane].accuracy,
+            "source_loss": tested[lane].loss,
+            "val_accuracy": found.val_accuracy,
+            "learning_rate": found.learning_rate,
+            "steps": found.steps,
+            "best_step": found.best_step,
+            "classes": list(tasks[i].classes),
+            "curve": found.curve,
+            "seconds": seconds,
+        }
+        results.append((lane.network.eval(), record))
+    return results
+
+
+def _lane(
+    plan: Plan, model: SourceModel, task: Task, device: torch.device, layout: Layout, prepared: dict[int, Data]
+) -> Lane:
+    spec, fingerprint = plan.backbones[model.backbone], plan.card(model.source).fingerprint
     identity = (spec.identity(), list(model.shape), fingerprint, model.seed)
     network = build(
         spec.name, model.shape, len(task.classes), derive("source body", *identity), derive("source head", *identity),
         **spec.arguments,
     ).to(device)  # fmt: skip
-    data = prepare(network, task, device, fingerprint)
-    split = split_pool(task.y, fingerprint, len(task.y), model.seed, recipe, task.classes)
-    fitted = fit(network, (Phase(0),), data, split, recipe, Start(), len(task.y), model.seed)
-    network.eval()
-    accuracy, loss = score(logits(network, data.x_test), data.y_test)
-    record = {
-        "kind": "source",
-        "key": model.key,
-        "source": model.source,
-        "backbone": spec.label,
-        "weighting": model.weighting,
-        "source_seed": model.seed,
-        "status": "ok",
-        "source_accuracy": accuracy,
-        "source_loss": loss,
-        "val_accuracy": fitted.val_accuracy,
-        "learning_rate": fitted.learning_rate,
-        "steps": fitted.steps,
-        "best_step": fitted.best_step,
-        "classes": list(task.classes),
-        "curve": fitted.curve,
-        "seconds": time.perf_counter() - began,
-    }
-    return network, record
+    if task.is_image:
+        network = network.to(memory_format=torch.channels_last)
+    if id(task) not in prepared:
+        prepared[id(task)] = prepare(network, task, device, fingerprint, layout.memory)
+    split = split_pool(task.y, fingerprint, len(task.y), model.seed, plan.suite.source_recipe, task.classes)
+    place = place_of(plan, model)
+    return Lane(network, prepared[id(task)], split, len(task.y), model.seed, place=place)
 
 
-def save_source(network: Backbone, record: dict[str, Any], path: Path) -> None:
-    """Keep a source model as safetensors, whole or not at all; note the file's digest in its record."""
+def save_source(network: Backbone, record: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Keep a source model as safetensors, whole or not at all; return its record with the file's digest."""
     from safetensors.torch import save_file
 
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     described = {"key": record["key"], "classes": record["classes"], "source_accuracy": record["source_accuracy"]}
     write_whole(path, lambda place: save_file(state, place, metadata={"ntbench": json.dumps(described)}))
-    record["file"] = file_digest(path)
+    return record | {"file": file_digest(path)}
 
 
 def load_source(plan: Plan, model: SourceModel, folder: Path, device: torch.device) -> LoadedSource:

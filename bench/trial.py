@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +116,38 @@ class Check:
     model: SourceModel | None = None
 
 
-Unit = SourceModel | Measurement | Trial | Check
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Trials, or source models, that are trained together.
+
+    Attributes
+    ----------
+    start : hashable
+        Groups with an equal start read the same source models: best run in one place. No result
+        depends on it.
+    """
+
+    members: tuple[Trial, ...] | tuple[SourceModel, ...]
+    start: int = 0
+
+
+Unit = Group | Measurement | Check
 
 _KINDS: dict[str, type] = {"source": SourceModel, "similarity": Measurement, "trial": Trial, "check": Check}
 
 
-def unit_to_json(unit: Unit) -> dict[str, Any]:
+def unit_to_json(unit: Unit | Trial | SourceModel) -> dict[str, Any]:
     """Return a unit of work as JSON-able values."""
+    if isinstance(unit, Group):
+        return {"unit": "group", "members": [unit_to_json(member) for member in unit.members]}
     kind = next(name for name, cls in _KINDS.items() if type(unit) is cls)
     return {"unit": kind, **asdict(unit)}
 
 
-def unit_from_json(values: dict[str, Any]) -> Unit:
+def unit_from_json(values: dict[str, Any]) -> Unit | Trial | SourceModel:
     """Build a unit of work from what :func:`unit_to_json` gave."""
+    if values["unit"] == "group":
+        return Group(tuple(unit_from_json(member) for member in values["members"]))
     values = dict(values)
     cls = _KINDS[values.pop("unit")]
     if values.get("model") is not None:

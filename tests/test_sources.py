@@ -15,12 +15,13 @@ from bench.backbones.base import build
 from bench.backbones.weights import save
 from bench.errors import DataError, SuiteError
 from bench.model_files import is_intact, path_of
-from bench.sources import load_source, save_source, train_source
+from bench.sources import load_source, save_source, train_sources
 from bench.store import read_records
 from bench.suite import Plan, load_suite
 from bench.tasks.base import Task
 from bench.tasks.build import build_task, card_of
 from bench.tasks.fit import fit
+from bench.training.lanes import Layout
 
 CPU = torch.device("cpu")
 CNN = {"backbone": "cnn", "channels": [4, 4], "name": "cnn"}
@@ -56,6 +57,11 @@ def planned(suite, tmp_path):
     tasks = {name: build_task(spec, tmp_path) for name, spec in bare.tasks.items()}
     plan = Plan(bare.suite, {bare.tasks[name].digest: card_of(task) for name, task in tasks.items()})
     return plan, fit(tasks["source"], plan.input_shape("digits")) if "source" in tasks else None
+
+
+def train(plan, model, task):
+    ((network, record),) = train_sources(plan, [model], [task], CPU, Layout(plan.lanes(model.backbone, model.shape)))
+    return network, record
 
 
 # Kept by content
@@ -101,8 +107,8 @@ def test_another_recipe_shape_backbone_seed_or_data_is_another_model(tmp_path, c
 def test_a_source_model_comes_back_as_it_was_trained(tmp_path):
     plan, task = planned(SUITE, tmp_path)
     (model,) = plan.source_models()
-    network, record = train_source(plan, model, task, CPU)
-    save_source(network, record, path := path_of(tmp_path, model))
+    network, record = train(plan, model, task)
+    record = save_source(network, record, path := path_of(tmp_path, model))
     assert path.name == f"{model.key}.safetensors"
     assert is_intact(path, record)
     loaded = load_source(plan, model, tmp_path, CPU)
@@ -130,8 +136,8 @@ def test_the_source_decides_its_model_whatever_stands_beside_it(tmp_path):
 def test_damaged_files_are_told_from_whole_ones(tmp_path):
     plan, task = planned(SUITE, tmp_path)
     (model,) = plan.source_models()
-    network, record = train_source(plan, model, task, CPU)
-    save_source(network, record, path := path_of(tmp_path, model))
+    network, record = train(plan, model, task)
+    record = save_source(network, record, path := path_of(tmp_path, model))
     whole = path.read_bytes()
     for content in (whole[:-1], whole[: len(whole) // 2], b"", b"no weights"):
         path.write_bytes(content)

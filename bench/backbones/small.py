@@ -24,7 +24,24 @@ def _cnn_depth(channels: Sequence[int] = (16, 32, 32, 64), **_: Any) -> int:
     return len(_sizes("cnn", "channels", channels))
 
 
-@backbone("mlp", depth=_mlp_depth)
+# As measured (tests/benchmarks, "lanes"): what a stack gains shrinks as the arithmetic of one network fills
+# the machine by itself.
+_GPU_LANES = 64
+_MLP_LANES, _CNN_LANES = 16, 4
+_SMALL_IMAGE = 16 * 16  # pixels
+
+
+def _mlp_lanes(shape: tuple[int, ...], machine: str) -> int:
+    return _GPU_LANES if machine == "cuda" else _MLP_LANES
+
+
+def _cnn_lanes(shape: tuple[int, ...], machine: str) -> int:
+    if machine == "cuda":
+        return _GPU_LANES
+    return _CNN_LANES if shape[-1] * shape[-2] <= _SMALL_IMAGE else 1
+
+
+@backbone("mlp", depth=_mlp_depth, lanes=_mlp_lanes)
 def mlp(
     shape: tuple[int, ...], *, widths: Sequence[int] = (64, 64), norm: str = "none", dropout: float = 0.0
 ) -> Backbone:
@@ -70,7 +87,7 @@ def mlp(
     return Backbone(blocks, inputs, mean, std)
 
 
-@backbone("cnn", depth=_cnn_depth)
+@backbone("cnn", depth=_cnn_depth, lanes=_cnn_lanes)
 def cnn(shape: tuple[int, ...], *, channels: Sequence[int] = (16, 32, 32, 64), norm: str = "none") -> Backbone:
     """Small convolutional network, one block a 3 x 3 convolution.
 

@@ -82,7 +82,6 @@ def stored_plan(suite: Suite, folder: Path) -> tuple[Plan, Stored]:
     """Return a suite's plan with what its run folder knows of the data, and what that holds."""
     from bench.store import read_stored
     from bench.suite import Plan
-    from bench.trial import Card
 
     stored = read_stored(folder)
-    return Plan(suite, {key: Card.from_json(values) for key, values in stored.cards.items()}), stored
+    return Plan.of(suite, stored), stored

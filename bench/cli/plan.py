@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bench.suite.count import Counts, Tally
 
 SHOWN = 40  # lines of one summary
-ROUGH = 0.95  # share of an estimate that must rest on stored trials to be called more than a guess
+WHOLE = 0.95  # share of an estimate that passes for all of it
 
 
 def plan(
@@ -74,15 +74,20 @@ def _estimate(plan: Plan, counts: Counts, jobs: int | None) -> str:
         return "Nothing is missing."
     found = estimate(plan, counts)
     workers = max(1, default_jobs("cpu") if jobs is None else jobs)
-    time = duration(found.seconds / workers)
-    on = f"on {counted(workers, 'worker')}"
-    if found.measured >= ROUGH:
-        return f"About {time} {on}, from the times of the trials that are done."
-    share = f"{found.measured:.0%} of it measured, the rest" if found.measured else "It is"
-    return (
-        f"Very roughly {time} {on}. {share} a guess from numbers of steps, easily off by a factor of five: "
-        "run one seed first (--seeds 0) for a better one."
-    )
+    about = f"{duration(found.seconds / workers)} of training on {counted(workers, 'worker')}"
+    if found.measured >= WHOLE:
+        return f"About {about}, from the times of the trials that are done."
+    shares = {
+        "from the times of trials of the same shape": found.measured,
+        "predicted from those of other shapes": found.predicted,
+        "a guess from numbers of steps": found.guessed,
+    }
+    said = " and ".join(f"{share:.0%} of it {what}" for what, share in shares.items() if share >= 0.005)
+    if found.guessed <= 1 - WHOLE:
+        return f"About {about}, {said}."
+    if found.guessed >= WHOLE:
+        said = "a guess from numbers of steps"
+    return f"Very roughly {about}: {said}, easily off by a factor of five; run one seed first (--seeds 0) to know."
 
 
 def _unknown(plan: Plan) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from bench.cli.wording import duration, rate
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
     from rich.progress import Task as Bar
+
+    from bench.suite.estimate import Forecast
 
 LINES = 10
 PATIENCE = 60.0  # s: a slow stage says at least so often that it is alive
@@ -25,6 +28,85 @@ def has_failed(record: dict[str, Any]) -> bool:
     return row.get("status") == "failed" or bool(row.get("error"))
 
 
+class Outlook:
+    """What a run expects of its stages: their time left, by what their units cost.
+
+    Parameters
+    ----------
+    forecast : Forecast
+        Made before the run.
+    again : callable
+        Makes it anew. Before a first run the data have not been read, so that sizes and shapes are not
+        known; and a run may find that more is missing than the ledger says.
+    workers : int
+    """
+
+    def __init__(self, forecast: Forecast, again: Callable[[], Forecast], workers: int):
+        self._forecast, self._again, self._workers = forecast, again, workers
+
+    def of(self, stage: str, total: int) -> TimeLeft | None:
+        """Return the time left of a stage of `total` units; None for one whose units are never timed."""
+        kind = {"source models": "source", "trials": "trial"}.get(stage)
+        if kind is None:
+            return None
+        if not self._forecast.informed or self._forecast.missing(kind) != total:
+            self._forecast = self._again()
+        return TimeLeft(self._forecast, kind, total, self._workers) if self._forecast.missing(kind) else None
+
+
+class TimeLeft:
+    """The time left of a stage: what its missing units cost, at the pace of the finished ones.
+
+    Costs are those of a model that learns from each finished unit, so that long ones may come first. In
+    the beginning much is in flight and little finished: until several times the longest silence has
+    passed, the pace is that of all workers together.
+
+    Parameters
+    ----------
+    forecast : Forecast
+    kind : {"source", "trial"}
+    total : int
+        Units of the stage.
+    workers : int
+    """
+
+    EVERY = 1.0  # s between two reckonings
+    TRUST = 4.0  # silences that the pace of all workers weighs as
+
+    def __init__(self, forecast: Forecast, kind: str, total: int, workers: int):
+        self._forecast, self._kind, self._workers = forecast, kind, workers
+        self._missing = total
+        self._last = self._silence = self._tried_at = self._said_at = 0.0
+        self._left = self._reckon() if forecast.grounded else None
+
+    def add(self, record: dict[str, Any], elapsed: float) -> None:
+        """Take a finished unit in, so many seconds after the stage began."""
+        # Units of a stack come in together: what is said is reckoned between stacks, not amid one.
+        if elapsed - self._tried_at >= self.EVERY:
+            self._tried_at = elapsed
+            if self._last:
+                self._left, self._said_at = self._reckon(), self._last
+        self._silence = max(self._silence, elapsed - self._last)
+        self._last = elapsed
+        self._missing -= 1
+        self._forecast.add(record)
+
+    def at(self, elapsed: float) -> float | None:
+        """Return the seconds left; None while nothing is known."""
+        if self._left is None:
+            return None
+        # What is in flight goes on; how far it is shows only when it is done, so not too much of that.
+        return self._left - min(elapsed - self._said_at, self._left / 2)
+
+    def _reckon(self) -> float:
+        finished, missing = self._forecast.seconds(self._kind)
+        # What the forecast does not know of costs what the rest does.
+        missing *= self._missing / max(self._forecast.missing(self._kind), 1)
+        trust = self.TRUST * self._silence
+        pace = (finished + self._workers * trust) / (self._last + trust) if trust else self._workers
+        return missing / pace
+
+
 class Pace:
     """How far a stage is and how fast it goes.
 
@@ -33,10 +115,12 @@ class Pace:
     name : str
     total : int
         Units of work.
+    expected : TimeLeft, optional
+        Where units differ in cost; without it they count as alike.
     """
 
-    def __init__(self, name: str, total: int):
-        self.name, self.total = name, total
+    def __init__(self, name: str, total: int, expected: TimeLeft | None = None):
+        self.name, self.total, self._expected = name, total, expected
         self.done = self.failed = 0
         self._began = time.monotonic()
 
@@ -44,6 +128,8 @@ class Pace:
         """Take a finished unit in."""
         self.done += 1
         self.failed += has_failed(record)
+        if self._expected:
+            self._expected.add(record, self.elapsed)
 
     @property
     def elapsed(self) -> float:
@@ -57,10 +143,14 @@ class Pace:
 
     @property
     def left(self) -> str:
-        """Time left at that rate."""
-        if not self.done or self.done >= self.total:
+        """Time left; nothing while nothing is known of it."""
+        if self.done >= self.total:
             return ""
-        return f"{duration(self.elapsed / self.done * (self.total - self.done))} left"
+        if self._expected:
+            seconds = self._expected.at(self.elapsed)
+        else:
+            seconds = self.elapsed / self.done * (self.total - self.done) if self.done else None
+        return "" if seconds is None else f"{duration(seconds)} left"
 
     @property
     def failures(self) -> str:
@@ -71,7 +161,8 @@ class Pace:
 class Lines(AbstractContextManager):
     """Says on standard error when a stage starts and ends, and about every tenth of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, outlook: Outlook | None = None) -> None:
+        self._outlook = outlook
         self._stage: Pace | None = None
 
     def __exit__(self, *exception: object) -> None:
@@ -82,7 +173,7 @@ class Lines(AbstractContextManager):
         """Begin a stage of `total` units."""
         if self._stage:
             self._end(self._stage)
-        self._stage = Pace(name, total)
+        self._stage = _pace(name, total, self._outlook)
         self._said, self._said_at = 0, 0.0
         self._write(f"{name}: {total:,}")
 
@@ -115,7 +206,8 @@ class Lines(AbstractContextManager):
 class Live(AbstractContextManager):
     """Draws one line a stage on the terminal: bar, count, failures, rate, time gone and time left."""
 
-    def __init__(self) -> None:
+    def __init__(self, outlook: Outlook | None = None) -> None:
+        self._outlook = outlook
         self._display = _display()
         self._stage: Pace | None = None
         self._bar: TaskID | None = None
@@ -131,7 +223,7 @@ class Live(AbstractContextManager):
     def stage(self, name: str, total: int) -> None:
         """Begin a stage of `total` units."""
         self._rest()
-        self._stage = Pace(name, total)
+        self._stage = _pace(name, total, self._outlook)
         self._bar = self._display.add_task(name, total=total, pace=self._stage)
 
     def advance(self, record: dict[str, Any]) -> None:
@@ -192,6 +284,10 @@ def _clock() -> ProgressColumn:
     return Clock()
 
 
-def watch() -> Lines | Live:
+def _pace(name: str, total: int, outlook: Outlook | None) -> Pace:
+    return Pace(name, total, outlook.of(name, total) if outlook else None)
+
+
+def watch(outlook: Outlook | None = None) -> Lines | Live:
     """Return what suits standard error."""
-    return Live() if is_terminal(sys.stderr) else Lines()
+    return Live(outlook) if is_terminal(sys.stderr) else Lines(outlook)

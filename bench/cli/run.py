@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from bench.launch.driver import Outcome
     from bench.suite import Plan, Selection, Suite
+    from bench.suite.count import Counts
+    from bench.suite.estimate import Forecast
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -43,7 +45,7 @@ def run(
     Exit codes: 0 complete, 1 some trials or measurements failed, 2 bad input, 130 interrupted.
     """
     from bench.cli.after import say_results
-    from bench.cli.progress import watch
+    from bench.cli.progress import Outlook, watch
     from bench.launch.driver import choose_device, default_jobs, run_suite
     from bench.suite import Selection
 
@@ -55,9 +57,13 @@ def run(
     def select(plan: Plan) -> Selection:
         return Selection.parse(where or (), plan)
 
-    _say_header(loaded, folder, device, jobs, where or [])
+    def look() -> tuple[Counts, Forecast]:
+        return _look(loaded, folder, where or [], retry_failed)
+
+    counts, forecast = look()
+    _say_header(loaded, folder, device, jobs, where or [], counts)
     try:
-        with watch() as progress:
+        with watch(Outlook(forecast, lambda: look()[1], max(1, jobs))) as progress:
             outcome = run_suite(
                 loaded, folder, jobs=jobs, device=device, select=select, retry_failed=retry_failed, progress=progress
             )
@@ -71,15 +77,23 @@ def run(
     raise typer.Exit(1 if outcome.failed or outcome.unmeasured else 0)
 
 
-def _say_header(suite: Suite, folder: Path, device: str, jobs: int, where: list[str]) -> None:
+def _look(suite: Suite, folder: Path, where: list[str], retry_failed: bool) -> tuple[Counts, Forecast]:
+    """Count what is there and what is missing, and foresee how long that takes."""
+    from bench.suite import Selection
+    from bench.suite.count import count
+    from bench.suite.estimate import Forecast
+
+    plan, stored = stored_plan(suite, folder)
+    selection = Selection.parse(where, plan)
+    counts = count(plan, stored, selection)
+    return counts, Forecast(plan, counts, selection, retry_failed)
+
+
+def _say_header(suite: Suite, folder: Path, device: str, jobs: int, where: list[str], counts: Counts) -> None:
     """Say what is about to run, where, and how much of it is there already."""
     from bench import __version__
     from bench.cli.wording import counted, state
-    from bench.suite import Selection
-    from bench.suite.count import count
 
-    plan, stored = stored_plan(suite, folder)
-    counts = count(plan, stored, Selection.parse(where, plan))
     trials, models = counts.all_trials, counts.all_models
     workers = counted(jobs, "worker") if jobs else "in this process"
     only = f" where {' '.join(where)}" if where else ""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.store import Stored
 
 SHOWN_ERRORS = 5
+GUESSED = 0.05  # share of a time left up to which it is more than a guess
 
 
 @dataclass
@@ -97,17 +98,19 @@ def _state(folder: Path, stored: Stored, failures: _Failures) -> dict[str, Any]:
     from bench.cli.stored import suites_of
     from bench.suite import Plan
     from bench.suite.count import count
-    from bench.trial import Card
+    from bench.suite.estimate import estimate
 
     suites, problems = suites_of(folder, stored)
-    cards = {key: Card.from_json(values) for key, values in stored.cards.items()}
     by_suite = {}
     for suite in suites:
-        counts = count(Plan(suite, cards), stored)
+        plan = Plan.of(suite, stored)
+        counts = count(plan, stored)
         by_suite[suite.name] = {
             name: {"done": tally.done, "failed": tally.failed, "missing": tally.missing}
             for name, tally in (("trials", counts.all_trials), ("source_models", counts.all_models))
         }
+        left = estimate(plan, counts)
+        by_suite[suite.name]["seconds_left"] = left.seconds if left.guessed <= GUESSED else None
     seconds = sum(stored.done.values())
     last = {k: v for k, v in stored.runs[-1].items() if k not in ("kind", "config")} if stored.runs else None
     return {
@@ -148,6 +151,8 @@ def _print_state(found: dict[str, Any]) -> None:
     for name, counts in found["suites"].items():
         for what in ("source_models", "trials"):
             print(f"suite {name}, {what.replace('_', ' ')}: {state(**counts[what])}")
+        if counts["seconds_left"]:
+            print(f"suite {name}, left: about {duration(counts['seconds_left'])} of training on one worker")
     stored = found["stored"]
     print(f"stored: {counted(stored['done'], 'finished trial')}, {stored['failed']:,} failed")
     if found["seconds_per_trial"] is not None:

@@ -22,8 +22,9 @@ from bench.launch.units import failure, measurement, setup_to_json
 from bench.model_files import is_intact, path_of
 from bench.store import Ledger, Stored, open_ledger, read_stored
 from bench.suite.model import Suite
+from bench.suite.packing import pack_models, pack_trials
 from bench.suite.plan import EVERYTHING, Plan, Selection
-from bench.trial import Card, Check, Measurement, SourceModel, Trial, Unit
+from bench.trial import Card, Check, Group, Measurement, SourceModel, Trial, Unit
 
 
 class Progress(Protocol):
@@ -142,9 +143,9 @@ def run_suite(
             progress.note(str(stored.damage))
         launcher = LocalProcesses(jobs) if jobs else Inline()
         with launcher, _work_folder(ledger.folder) as work:
-            plan = _read_data(suite, stored, ledger, work, progress, selection)
-            config = suite.to_run(ledger.folder)
-            ledger.append({"kind": "run", "suite": suite.name, **provenance.describe(device, jobs), "config": config})
+            plan = _read_data(suite, stored, ledger, work, progress, selection, stored.machine or device)
+            what = {"suite": suite.name, "layout": plan.machine, "config": suite.to_run(ledger.folder)}
+            ledger.append({"kind": "run", **provenance.describe(device, jobs), **what})
             sources = ledger.folder / "sources"
             sources.mkdir(exist_ok=True)
             launcher.configure(plan, setup_to_json(plan, work, sources, device))
@@ -219,7 +220,7 @@ def _interruptible(launcher: Any, progress: Progress) -> Iterator[list[int]]:
 
 
 def _read_data(
-    suite: Suite, stored: Stored, ledger: Ledger, work: Path, progress: Progress, selection: Selection
+    suite: Suite, stored: Stored, ledger: Ledger, work: Path, progress: Progress, selection: Selection, machine: str
 ) -> Plan:
     """Build every task, hand it to the workers and check what the data rule out."""
     from bench.tasks.build import build_task, card_of, save_task
@@ -246,7 +247,7 @@ def _read_data(
                 progress.note(f'the data of "{name}" are not those of the stored rows: their trials will be run again')
             ledger.append({"kind": "task", "key": spec.digest, "card": card.to_json()})
         progress.advance({"kind": "task"})
-    plan = Plan(suite, cards)
+    plan = Plan(suite, cards, machine)
     problems += check_data(plan, labels, selection)
     if problems:
         raise SuiteError(f'suite "{suite.name}"', problems)
@@ -326,8 +327,10 @@ class _Run:
 
     def everything(self) -> None:
         """Train, measure and run what is missing, in this order."""
-        self._stage("source models", list(self._missing_models()))
-        self._stage("similarity", list(self._missing_measurements()))
+        models = list(self._missing_models())
+        self._stage("source models", len(models), pack_models(self.plan, models))
+        measurements = list(self._missing_measurements())
+        self._stage("similarity", len(measurements), measurements)
         self._trials()
 
     def _trials(self) -> None:
@@ -338,9 +341,9 @@ class _Run:
         for trial in self._missing_trials():
             if self._status(trial.model) == "failed":
                 error = self.stored.models[trial.model.key].get("error")
-                self._keep(failure(self.plan, trial, f"source model failed: {error}", "", 0.0))
+                self._keep(failure(self.plan, Group((trial,)), f"source model failed: {error}", "", 0.0))
                 self.retried.discard(trial.key)
-        for record in self.launcher.run(self._missing_trials()):
+        for record in self.launcher.run(pack_trials(self.plan, self._missing_trials())):
             self._keep(record)
 
     def _missing_trials(self) -> Iterator[Trial]:
@@ -376,10 +379,10 @@ class _Run:
             if unit.key not in self.stored.measured and not failed and self._status(unit.model) == "ok":
                 yield unit
 
-    def _stage(self, name: str, units: list[Unit]) -> None:
-        if not units or self.interrupted:
+    def _stage(self, name: str, number: int, units: Iterable[Unit]) -> None:
+        if not number or self.interrupted:
             return
-        self.progress.stage(name, len(units))
+        self.progress.stage(name, number)
         for record in self.launcher.run(units):
             self._keep(record)
 

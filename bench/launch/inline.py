@@ -37,8 +37,8 @@ class Inline:
         self._stopping = True
 
     def run(self, units: Iterable[Unit]) -> Iterator[dict[str, Any]]:
-        """Yield each unit's record when it is done."""
+        """Yield each unit's records when it is done."""
         for unit in units:
             if self._stopping:
                 return
-            yield run_unit(self._runner, unit)
+            yield from run_unit(self._runner, unit)

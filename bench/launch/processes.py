@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import Any
 
 from bench.errors import BenchError
+from bench.launch.feed import Feed, singly
 from bench.launch.units import failure
 from bench.suite.plan import Plan
 from bench.trial import Unit, unit_to_json
@@ -46,8 +47,8 @@ class _Worker:
         )
         self._ready = False
 
-    def ask(self, setup: dict[str, Any], unit: Unit) -> dict[str, Any]:
-        """Have a unit run and return its record.
+    def ask(self, setup: dict[str, Any], unit: Unit) -> list[dict[str, Any]]:
+        """Have a unit run and return its records.
 
         Raises
         ------
@@ -125,18 +126,14 @@ class LocalProcesses:
         self._stopping.set()
 
     def run(self, units: Iterable[Unit]) -> Iterator[dict[str, Any]]:
-        """Yield each unit's record when it is done, in the order in which they finish."""
-        feed, lock = iter(units), threading.Lock()
-        answers: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
-
-        def next_unit() -> Unit | None:
-            with lock:
-                return None if self._stopping.is_set() else next(feed, None)
+        """Yield each unit's records when it is done, in the order in which units finish."""
+        feed = Feed(units, self.jobs)
+        answers: queue.SimpleQueue[list[dict[str, Any]] | BaseException | None] = queue.SimpleQueue()
 
         def serve(index: int) -> None:
             try:
-                while (unit := next_unit()) is not None:
-                    answers.put(self._ask(index, unit))
+                while not self._stopping.is_set() and (unit := feed.next(index)) is not None:
+                    answers.put(self._ask(index, unit, feed))
             except BaseException as error:
                 answers.put(error)
             finally:
@@ -153,15 +150,19 @@ class LocalProcesses:
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                yield answer
+                yield from answer
 
-    def _ask(self, index: int, unit: Unit) -> dict[str, Any]:
+    def _ask(self, index: int, unit: Unit, feed: Feed) -> list[dict[str, Any]]:
         began = time.perf_counter()
         try:
             return self._workers[index].ask(self._setup, unit)
         except WorkerDied as death:
             self._workers[index].close(patience=0.0)
             self._workers[index] = _Worker()
-            return failure(self._plan, unit, str(death), str(death), time.perf_counter() - began)
+            if alone := singly(unit):
+                # Whichever member it was, it shall take no other with it.
+                feed.again(index, alone)
+                return []
+            return [failure(self._plan, unit, str(death), str(death), time.perf_counter() - began)]
         except ValueError as error:
             raise BenchError(f"a worker process sent something that is no record: {error}") from error

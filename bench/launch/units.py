@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
+from bench.launch.feed import singly
 from bench.records import describe_error, failed_source, failed_trial
 from bench.registry import MEASURES, load_plugin
 from bench.suite.model import Suite
 from bench.suite.plan import Plan
-from bench.trial import Card, Check, Measurement, SourceModel, Trial, Unit, combine
+from bench.trial import Card, Check, Group, Measurement, SourceModel, Unit, combine
 
 if TYPE_CHECKING:
     from bench.runner import Runner
@@ -26,6 +27,7 @@ def setup_to_json(plan: Plan, task_folder: Path, source_folder: Path, device: st
         "task_folder": str(task_folder),
         "source_folder": str(source_folder),
         "device": device,
+        "machine": plan.machine,
     }
 
 
@@ -38,7 +40,7 @@ def make_runner(setup: dict[str, Any]) -> Runner:
     suite = Suite.model_validate(setup["suite"])
     for plugin in suite.plugins:
         load_plugin(suite.resolve(plugin))
-    plan = Plan(suite, {key: Card.from_json(values) for key, values in setup["cards"].items()})
+    plan = Plan(suite, {key: Card.from_json(values) for key, values in setup["cards"].items()}, setup["machine"])
     return Runner(plan, Path(setup["task_folder"]), Path(setup["source_folder"]), torch.device(setup["device"]))
 
 
@@ -49,40 +51,43 @@ def measurement(plan: Plan, model: SourceModel, target: str) -> Measurement:
     return Measurement(combine(["similarity", model.key, card.fingerprint, *versions]), model, target)
 
 
-def run_unit(runner: Runner, unit: Unit) -> dict[str, Any]:
-    """Run a unit; an exception becomes the record of a failure, never more.
+def run_unit(runner: Runner, unit: Unit) -> list[dict[str, Any]]:
+    """Run a unit and return its records; an exception becomes the record of a failure, never more.
 
-    What cannot be written is no failure of the unit: its record, of kind "stop", ends the run.
+    Where a group fails, its members are run one by one: one trial's fault costs that trial alone. What
+    cannot be written is no failure of the unit: its record, of kind "stop", ends the run.
     """
     began = time.perf_counter()
     try:
-        record = _run(runner, unit)
-        json.dumps(record, allow_nan=False)  # what cannot be stored is a failure of the unit, here and now
-        return record
+        records = _run(runner, unit)
+        json.dumps(records, allow_nan=False)  # what cannot be stored is a failure of the unit, here and now
+        return records
     except StoreError as error:
-        return {"kind": "stop", "error": str(error)}
+        return [{"kind": "stop", "error": str(error)}]
     except Exception as error:
+        if alone := singly(unit):
+            return [record for part in alone for record in run_unit(runner, part)]
         line, trace = describe_error(error)
-        return failure(runner.plan, unit, line, trace, time.perf_counter() - began)
+        return [failure(runner.plan, unit, line, trace, time.perf_counter() - began)]
 
 
-def _run(runner: Runner, unit: Unit) -> dict[str, Any]:
-    if isinstance(unit, SourceModel):
-        return runner.train_source(unit)
+def _run(runner: Runner, unit: Unit) -> list[dict[str, Any]]:
     if isinstance(unit, Check):
         runner.check(unit)
-        return {"kind": "check"}
+        return [{"kind": "check"}]
     if isinstance(unit, Measurement):
-        return runner.measure(unit.key, unit.model, unit.target)
-    return runner.run_trial(unit)
+        return [runner.measure(unit.key, unit.model, unit.target)]
+    if isinstance(unit.members[0], SourceModel):
+        return runner.train_sources(unit.members)
+    return runner.run_trials(unit.members)
 
 
 def failure(plan: Plan, unit: Unit, error: str, trace: str, seconds: float) -> dict[str, Any]:
-    """Return the record of a unit that failed."""
-    if isinstance(unit, SourceModel):
-        return failed_source(plan, unit, error, trace, seconds)
-    if isinstance(unit, Trial):
-        return failed_trial(plan, unit, error, trace, seconds)
+    """Return the record of a unit that failed: of a group, that of its one member."""
+    if isinstance(unit, Group):
+        (member,) = unit.members
+        failed = failed_source if isinstance(member, SourceModel) else failed_trial
+        return failed(plan, member, error, trace, seconds)
     if isinstance(unit, Check):
         place = f"backbone {plan.backbones[unit.backbone].label}, target {unit.target}"
         return {"kind": "check", "place": place, "error": error}

@@ -1,4 +1,4 @@
-"""A worker process: reads its setup and units from standard input, writes records to standard output."""
+"""A worker process: reads its setup and units from standard input, writes each unit's records as a line."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def main() -> None:
         return
     runner = make_runner(json.loads(setup))
     for line in sys.stdin.buffer:
-        record = run_unit(runner, unit_from_json(json.loads(line)))
+        records = run_unit(runner, unit_from_json(json.loads(line)))
         try:
-            answers.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+            answers.write(json.dumps(records, allow_nan=False).encode() + b"\n")
             answers.flush()
         except BrokenPipeError:
-            return  # the driver has gone; nobody waits for this record
+            return  # the driver has gone; nobody waits for these records
 
 
 if __name__ == "__main__":

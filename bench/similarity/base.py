@@ -80,8 +80,8 @@ class View:
     def _run(self, task: Task, head: bool) -> np.ndarray:
         import torch
 
+        from bench.training.cuts import activations
         from bench.training.data import to_tensor
-        from bench.training.loop import activations
 
         network = self.model.network
         x = to_tensor(task.x[self._sample(task)], network, self.device)

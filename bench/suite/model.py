@@ -42,6 +42,8 @@ class Recipe(_Part):
     validation : {"cut", "extra"}
         Where validation data come from: `validation_share` of the labelled target examples, or
         `validation_size` further examples of the pool, which are then stated to be used.
+    augment : tuple of {"flip", "shift"}
+        Random changes to training images, anew each step; frozen blocks are then run each step too.
     refit : bool
         Whether the chosen rate and number of steps are run once more on all labelled examples,
         validation included, for the model that is tested.
@@ -60,6 +62,7 @@ class Recipe(_Part):
     validation: Literal["cut", "extra"] = "cut"
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     validation_size: Count | None = None
+    augment: tuple[Literal["flip", "shift"], ...] = ()
     refit: bool = False
 
     @model_validator(mode="after")
@@ -185,6 +188,12 @@ class Suite(_Part):
     source_models : int, optional
         How many source models are trained a source; trial seed s uses model s mod this. One a seed by
         default, so that intervals cover the variation between source models.
+    lanes : int or "auto"
+        How many trainings of one shape share a stack; by default what measured fastest for the backbone,
+        the inputs' shape and the machine (1 where it gained nothing). Part of a trial's identity.
+    precision : {"float32", "tf32", "bf16"}
+        Of products: full, TensorFloat-32 on a GPU that has it, or autocast to bfloat16. Part of a trial's
+        identity.
     tasks, models : tables
         Tasks with arguments and changes; source models that are handed in.
     folder : str
@@ -202,6 +211,8 @@ class Suite(_Part):
     ] = tuple(range(10))
     source_models: Count | None = None
     image_size: Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
+    lanes: Literal["auto"] | Count = "auto"
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
     measures: tuple[str, ...] = ("proxy-a-distance", "frechet-distance", "leep")
     plugins: tuple[str, ...] = ()
     data_root: str | None = None

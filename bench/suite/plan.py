@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, Problem
 from bench.identity import digest
@@ -24,6 +25,9 @@ from bench.suite.specs import (
 from bench.suite.strategies import read_strategies
 from bench.trial import SCHEMA_VERSION, Card, SourceModel, Trial, combine
 from bench.triangle import Strategy
+
+if TYPE_CHECKING:
+    from bench.store import Stored
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,20 @@ class Plan:
     cards : mapping of str to Card
         What is known of the tasks, by the digest of their specification. Where a card is missing, keys
         are empty, and strategies that need the source's classes (zero-shot) count as possible.
+    machine : {"cpu", "cuda"}
+        For which the number of lanes is chosen, where the suite leaves it open. It is that of a run
+        folder's first run, whatever goes on with it.
     """
 
     suite: Suite
     cards: Mapping[str, Card] = field(default_factory=dict)
+    machine: str = "cpu"
+
+    @classmethod
+    def of(cls, suite: Suite, stored: Stored) -> Plan:
+        """Return the plan of a suite with what a run folder knows of its tasks and its machine."""
+        cards = {key: Card.from_json(values) for key, values in stored.cards.items()}
+        return cls(suite, cards, stored.machine or "cpu")
 
     def __post_init__(self) -> None:
         problems: list[Problem] = []
@@ -166,9 +180,17 @@ class Plan:
         if card is not None and shape:
             key = combine(
                 ["source", SCHEMA_VERSION, card.fingerprint, card.version, shape, self._backbone_digest(backbone),
-                 self._recipe_digests[1], weighting, WEIGHTINGS.get(weighting).version, seed]
+                 self._numerics(backbone, shape), self._recipe_digests[1], weighting, WEIGHTINGS.get(weighting).version, seed]
             )  # fmt: skip
         return SourceModel(key, source, backbone, shape, weighting, seed)
+
+    def lanes(self, backbone: int, shape: tuple[int, ...]) -> int:
+        """Return how many trainings of a backbone on inputs of a shape share a stack."""
+        return self.backbones[backbone].lanes(self.suite.lanes, shape, self.machine)
+
+    def _numerics(self, backbone: int, shape: tuple[int, ...]) -> str:
+        """Return how sums are rounded: as much a part of a result's identity as its recipe."""
+        return f"{self.lanes(backbone, shape)} {self.suite.precision}"
 
     def _handed_in_key(self, name: str, backbone: int) -> str:
         spec = self.models[name]
@@ -256,7 +278,7 @@ class Plan:
         return self.source_model(source, block.target, block.backbone, weighting, self.suite.source_seed(seed))
 
     def context(self, target: str, backbone: int) -> str:
-        """Return the digest of what all comparable trials share: target data, input shape, backbone, recipe.
+        """Return the digest of what all comparable trials share: target data, backbone, numerics, recipe.
 
         Empty while the target's data have not been read.
         """
@@ -265,7 +287,8 @@ class Plan:
             return ""
         shape, network = self.input_shape(target), self._backbone_digest(backbone)
         data = [target, card.fingerprint, card.version, shape]
-        return combine(["trial", SCHEMA_VERSION, *data, network, self._recipe_digests[0]])
+        numerics = self._numerics(backbone, shape)
+        return combine(["trial", SCHEMA_VERSION, *data, network, numerics, self._recipe_digests[0]])
 
     def expand(self, block: Block) -> Iterator[Trial]:
         """Yield the trials of a block: its seeds, sizes and strategies crossed."""
@@ -303,6 +326,8 @@ class Plan:
                     extra = f" and {recipe.validation_size} for validation" if recipe.validation_size else ""
                     found.append(Problem(place, f"needs {number} examples{extra}, the train pool has {card.n_train}"))
                 share = 1 - recipe.validation_share if recipe.validation == "cut" else 1.0
+                if recipe.augment and len(card.shape) != 3:
+                    found.append(Problem(f'target "{target}"', "augment changes images, these inputs are tables"))
                 if number * share < len(card.classes):
                     left = int(number * share)
                     message = f"leaves {left} examples to train on, fewer than the {len(card.classes)} classes"

@@ -228,6 +228,13 @@ class BackboneSpec:
         """What decides the network: everything but the label."""
         return [self.name, self.version, dict(self.arguments)]
 
+    def lanes(self, asked: int | str, shape: tuple[int, ...], machine: str) -> int:
+        """Return how many trainings share a stack: what is asked for, else what measured fastest."""
+        measured = BACKBONES.get(self.name).meta.get("lanes")
+        if measured is None:
+            return 1
+        return measured(shape, machine) if asked == "auto" else int(asked)
+
 
 def read_backbone(value: str | Mapping[str, Any], place: str, problems: list[Problem]) -> BackboneSpec | None:
     """Read one entry of `backbones`."""

@@ -1,6 +1,9 @@
-"""From a task's arrays to tensors that are held ready on the device."""
+"""From a task's arrays to inputs that are held ready."""
 
 from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,27 +11,54 @@ from torch import Tensor
 
 from bench.backbones.base import Backbone
 from bench.tasks.base import Task
-from bench.training.fit import Data
+from bench.training.inputs import Held, Inputs, Mapped, channels_last
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A task's examples, prepared for a network.
+
+    Attributes
+    ----------
+    x, x_test : Inputs
+    y, y_test : Tensor of int64, shape (N,)
+        On the device.
+    fingerprint : str
+        Of the task, for seeds.
+    key : hashable
+        Of the prepared inputs: the task's data at one shape, standardised in one way.
+    """
+
+    x: Inputs
+    y: Tensor
+    x_test: Inputs
+    y_test: Tensor
+    fingerprint: str
+    key: Hashable = None
 
 
 def to_tensor(x: np.ndarray, network: Backbone, device: torch.device) -> Tensor:
     """Return prepared inputs, shape (N, ...): float32, standardised, images in channels-last memory."""
-    tensor = network.prepare(torch.as_tensor(np.ascontiguousarray(x), device=device))
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+    # torch takes no read-only arrays, such as mapped files.
+    return channels_last(network.prepare(torch.as_tensor(np.require(x, requirements="CW"), device=device)))
 
 
-def prepare(network: Backbone, task: Task, device: torch.device, fingerprint: str) -> Data:
-    """Return a task's tensors, prepared as `network` expects its inputs.
+def to_inputs(x: np.ndarray, network: Backbone, device: torch.device, limit: int) -> Inputs:
+    """Hold prepared inputs on the device, or where they take more than `limit` bytes, map the raw ones."""
+    return Mapped(x, network, device) if x.size * 4 > limit else Held(to_tensor(x, network, device))
+
+
+def prepare(network: Backbone, task: Task, device: torch.device, fingerprint: str, limit: int) -> Data:
+    """Return a task's data, prepared as `network` expects its inputs.
 
     Seeds come from `fingerprint`, that of the data as the task gives them: the same examples are drawn
     whatever size images are brought to.
     """
-    if task.is_image:
-        network.to(memory_format=torch.channels_last)
     return Data(
-        x=to_tensor(task.x, network, device),
+        x=to_inputs(task.x, network, device, limit),
         y=torch.as_tensor(task.y, device=device),
-        x_test=to_tensor(task.x_test, network, device),
+        x_test=to_inputs(task.x_test, network, device, limit),
         y_test=torch.as_tensor(task.y_test, device=device),
         fingerprint=fingerprint,
+        key=(fingerprint, task.shape, network.mean, network.std),
     )

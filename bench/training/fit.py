@@ -1,7 +1,8 @@
-"""Fit a model by the protocol: every rate of the grid, the best on validation, tested once."""
+"""Fit models by the protocol: every rate of the grid, the best on validation."""
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,40 +10,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from bench.backbones.base import Backbone
 from bench.errors import TrialError
 from bench.seeding import derive
 from bench.suite.model import Recipe
-from bench.training.loop import Stage, Start, activations, logits, train
-from bench.training.protocol import Split, batch_order
+from bench.training.augment import Augment
+from bench.training.lanes import Lane, Layout, padded, rows_of, score, stacked
+from bench.training.loop import Rows, Stage, logits, train
+from bench.training.protocol import batch_order
+from bench.training.stack import Stack
 from bench.triangle import Phase
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """A task's prepared tensors on the device.
-
-    Attributes
-    ----------
-    x, x_test : Tensor, shape (N, ...)
-        As :meth:`Backbone.prepare` returns them.
-    y, y_test : Tensor of int64, shape (N,)
-    fingerprint : str
-        Of the task, for seeds.
-    """
-
-    x: Tensor
-    y: Tensor
-    x_test: Tensor
-    y_test: Tensor
-    fingerprint: str
 
 
 @dataclass
 class Fitted:
-    """The outcome of :func:`fit`.
+    """The outcome of a fit.
 
     Attributes
     ----------
@@ -52,6 +35,10 @@ class Fitted:
         After how many steps the model that is kept stood.
     curve : list of (learning rate, step, train loss, validation loss, validation accuracy)
         Of every rate tried, at every checkpoint.
+    cut : {"cached", "recomputed"} or None
+        Whether what frozen blocks compute was computed once or each step; None where none was frozen.
+    error : TrialError, optional
+        Why there is no model.
     """
 
     val_accuracy: float | None = None
@@ -60,6 +47,21 @@ class Fitted:
     best_step: int = 0
     steps: int = 0
     curve: list[tuple[float, int, float, float, float]] = field(default_factory=list)
+    cut: str | None = None
+    error: TrialError | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A look at validation data: better ones are greater."""
+
+    accuracy: float
+    loss: float
+    step: int
+
+    def beats(self, other: Checkpoint | None) -> bool:
+        """Whether this model is to be preferred; on a tie the other one is."""
+        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
 def plan_stages(path: Sequence[Phase], steps: int) -> list[Stage]:
@@ -82,119 +84,250 @@ def plan_stages(path: Sequence[Phase], steps: int) -> list[Stage]:
     return stages
 
 
-def score(output: Tensor, y: Tensor) -> tuple[float, float]:
-    """Return (accuracy, mean cross-entropy) of logits."""
-    return (output.argmax(1) == y).float().mean().item(), cross_entropy(output, y).item()
-
-
 def fit(
-    network: Backbone,
+    lanes: Sequence[Lane],
     path: Sequence[Phase],
-    data: Data,
-    split: Split,
     recipe: Recipe,
-    start: Start,
-    size: int,
-    seed: int,
+    layout: Layout | None = None,
     budget: float = 1.0,
-) -> Fitted:
-    """Train `network` in place with each learning rate and leave it in the best state on validation.
+) -> list[Fitted]:
+    """Train each lane's network with each learning rate; leave it in the best state on validation.
 
     The best is the highest validation accuracy, then the lowest validation loss, then the smaller rate
     and the earlier step. Test data are not touched.
 
     Parameters
     ----------
+    lanes : sequence of Lane
+        With networks of one shape.
     path : sequence of Phase
+    layout : Layout, optional
+        One lane after the other by default.
     budget : float
         Steps relative to the recipe's.
+
+    Returns
+    -------
+    list of Fitted, one a lane
+        With an error where every rate of the grid diverged.
 
     Raises
     ------
     TrialError
-        When every rate of the grid diverges.
+        When the path has more phases than steps.
     """
-    steps = max(1, round(recipe.steps * budget))
-    stages = plan_stages(path, steps)
-    initial = _snapshot(network)
-    device = data.x.device
-    train_index, val_index = (torch.as_tensor(i, device=device) for i in (split.train, split.validation))
-    x, y, val_x, val_y = data.x[train_index], data.y[train_index], data.x[val_index], data.y[val_index]
-    identity = (data.fingerprint, size, seed)
-    batches = _on(device, batch_order(len(x), steps, recipe.batch_size, *identity))
-    result, best, best_state = Fitted(steps=steps), None, None
-    for lr in sorted(recipe.learning_rates):
-        _restore(network, initial)
-        watch = _Watch(network, val_x, val_y, recipe, steps, lr, best)
-        torch.manual_seed(derive("dropout", *identity))
-        train(network, stages, x, y, batches, recipe, lr, start, watch)
-        result.curve += watch.curve
-        if watch.state is not None:
-            best, best_state = watch.best, watch.state
-            result.val_accuracy, result.val_loss = best[0], -best[1]
-            result.learning_rate, result.best_step = lr, watch.step
-    if best_state is None:
-        rates = ", ".join(f"{lr:g}" for lr in recipe.learning_rates)
-        raise TrialError(f"training diverged at every learning rate tried ({rates}); use smaller ones")
-    _restore(network, best_state)
+    layout = layout or Layout()
+    stages = plan_stages(path, max(1, round(recipe.steps * budget)))
+    stack = Stack(lanes[0].network, layout.lanes)
+    results: dict[int, Fitted] = {}
+    for alike in _alike(lanes):
+        found = _fit_alike(stack, [lanes[i] for i in alike], stages, recipe, layout)
+        results |= dict(zip(alike, found, strict=True))
+    return [results[i] for i in range(len(lanes))]
+
+
+def _alike(lanes: Sequence[Lane]) -> list[list[int]]:
+    """Group lanes with as many training and validation examples: the others' tensors have other shapes."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for index, lane in enumerate(lanes):
+        groups.setdefault((len(lane.split.train), len(lane.split.validation)), []).append(index)
+    return list(groups.values())
+
+
+def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout) -> list[Fitted]:
+    initial = [copy.deepcopy(lane.network) for lane in lanes]
+    best: list[Checkpoint | None] = [None] * len(lanes)
+    results = [Fitted(steps=sum(stage.steps for stage in stages)) for _ in lanes]
+    rates = sorted(recipe.learning_rates)
+    jobs = [
+        (lane.place * len(rates) + number, (i, rate))
+        for number, rate in enumerate(rates)
+        for i, lane in enumerate(lanes)
+    ]
+    for placed in stacked(jobs, layout.lanes):
+        part = padded(placed)
+        run = _Training(stack, [lanes[i] for i, _ in part], [rate for _, rate in part], stages, recipe, layout)
+        watch = _Validate(run, recipe)
+        run([initial[i] for i, _ in part], watch)
+        for lane, job in enumerate(placed):
+            if job is None:
+                continue
+            i, rate = job
+            results[i].curve += watch.curves[lane]
+            results[i].cut = run.cut
+            look = watch.best[lane]
+            if look is not None and look.beats(best[i]):
+                best[i], results[i].learning_rate = look, rate
+                watch.hand_over(lane, lanes[i].network)
+    for result, look in zip(results, best, strict=True):
+        if look is None:
+            rates = ", ".join(f"{lr:g}" for lr in recipe.learning_rates)
+            result.error = TrialError(f"training diverged at every learning rate tried ({rates}); use smaller ones")
+        else:
+            result.val_accuracy, result.val_loss, result.best_step = look.accuracy, look.loss, look.step
     if recipe.refit:
-        _refit(network, initial, stages, data, split, recipe, start, identity, result)
-    return result
+        _refit(stack, lanes, initial, results, stages, recipe, layout)
+    return results
 
 
 def _refit(
-    network: Backbone, initial: list[Tensor], stages: list[Stage], data: Data, split: Split, recipe: Recipe,
-    start: Start, identity: tuple, result: Fitted,
+    stack: Stack, lanes: list[Lane], initial: list[Backbone], results: list[Fitted], stages: list[Stage],
+    recipe: Recipe, layout: Layout,
 ) -> None:  # fmt: skip
     """Train once more on training and validation examples with what was chosen."""
-    everything = torch.as_tensor(np.concatenate([split.train, split.validation]), device=data.x.device)
-    x, y = data.x[everything], data.y[everything]
-    batches = _on(data.x.device, batch_order(len(x), result.steps, recipe.batch_size, *identity, "refit"))
-    _restore(network, initial)
-    torch.manual_seed(derive("dropout", *identity))
-    train(network, stages, x, y, batches, recipe, result.learning_rate, start, stop=result.best_step)
+    chosen = [(lanes[i].place, i) for i, result in enumerate(results) if result.error is None]
+    for placed in stacked(chosen, layout.lanes):
+        part = padded(placed)
+        rates = [results[i].learning_rate for i in part]
+        run = _Training(stack, [lanes[i] for i in part], rates, stages, recipe, layout, refit=True)
+        watch = _StopAt(run, [results[i].best_step for i in part])
+        run([initial[i] for i in part], watch)
+        for lane, i in enumerate(placed):
+            if i is not None:
+                watch.hand_over(lane, lanes[i].network)
 
 
-def _on(device: torch.device, array: np.ndarray | None) -> Tensor | None:
-    return None if array is None else torch.as_tensor(array, device=device)
-
-
-class _Watch:
-    """Looks at validation data at the checkpoints of one training and keeps the best state so far."""
+class _Training:
+    """One stack of lanes, each with its examples and learning rate, trained once."""
 
     def __init__(
-        self, network: Backbone, x: Tensor, y: Tensor, recipe: Recipe, steps: int, lr: float,
-        best: tuple[float, float] | None,
+        self, stack: Stack, lanes: list[Lane], rates: list[float], stages: list[Stage], recipe: Recipe, layout: Layout,
+        refit: bool = False,
     ):  # fmt: skip
-        self.network, self.x, self.y, self.lr, self.best = network, x, y, lr, best
-        self.marks = {round(steps * (i + 1) / recipe.checkpoints) for i in range(recipe.checkpoints)}
-        self.first_choice = 1 if recipe.early_stopping else steps
-        self.state: list[Tensor] | None = None
-        self.step = 0
-        self.curve: list[tuple[float, int, float, float, float]] = []
-        self._cut: tuple[Stage | None, Tensor] = (None, x)
-        self.diverged = False
+        self.stack, self.lanes, self.stages, self.recipe, self.layout = stack, lanes, stages, recipe, layout
+        self.rates = rates
+        self.steps = sum(stage.steps for stage in stages)
+        self.examples = [
+            np.concatenate([lane.split.train, lane.split.validation]) if refit else lane.split.train for lane in lanes
+        ]
+        self.purpose = ("refit",) if refit else ()
+        # By the stage's number: whether its cut is looked up.
+        self._cached = {n: self._is_cached(n) for n, stage in enumerate(stages) if stage.freeze}
 
-    def __call__(self, done: int, stage: Stage, loss: Tensor) -> None:
-        if done not in self.marks or self.diverged:
+    @property
+    def cut(self) -> str | None:
+        """Whether activations at the cuts are computed once or each step; None where nothing is frozen."""
+        if not self._cached:
+            return None
+        return "cached" if all(self._cached.values()) else "recomputed"
+
+    def _is_cached(self, number: int) -> bool:
+        """Whether the frozen blocks of a stage are the source model's still, and their inputs stay as they are."""
+        untouched = min(stage.freeze for stage in self.stages[: number + 1])
+        known = all(lane.frozen for lane in self.lanes)
+        return known and not self.recipe.augment and self.stages[number].freeze <= untouched
+
+    def rows(self, number: int, examples: list[np.ndarray]) -> Rows:
+        """Return pool examples at the cut of a stage, or at the input where frozen blocks must be run anew."""
+        depth = self.stages[number].freeze if self._cached.get(number) else 0
+        found = [lane.at(depth, part) for lane, part in zip(self.lanes, examples, strict=True)]
+        y = [
+            lane.data.y[torch.as_tensor(part, device=lane.data.y.device)]
+            for lane, part in zip(self.lanes, examples, strict=True)
+        ]
+        return rows_of(found, y, depth, self.layout)
+
+    def __call__(self, initial: list[Backbone], watch: _Keeper) -> None:
+        """Train from the given values."""
+        self.stack.load(initial)
+        self.stack.seed([derive("dropout", *lane.identity) for lane in self.lanes])
+        augment = None
+        if self.recipe.augment:
+            augment = Augment(self.recipe.augment, [derive("augment", *lane.identity) for lane in self.lanes])
+        train(
+            self.stack,
+            self.stages,
+            lambda number: self.rows(number, self.examples),
+            self._batches(),
+            self.recipe,
+            torch.tensor(self.rates, dtype=torch.float64),
+            [lane.start for lane in self.lanes],
+            watch,
+            augment,
+        )
+
+    def _batches(self) -> Tensor | None:
+        """Return which examples each step sees, shape (lanes, steps, batch), or None for all of them."""
+        n = len(self.examples[0])
+        if n <= self.recipe.batch_size:
+            return None
+        orders = {
+            identity: batch_order(n, self.steps, self.recipe.batch_size, *identity, *self.purpose)
+            for identity in {lane.identity for lane in self.lanes}
+        }
+        return torch.as_tensor(np.stack([orders[lane.identity] for lane in self.lanes]), device=self.stack.device)
+
+
+class _Keeper:
+    """Keeps one state of each lane."""
+
+    def __init__(self, run: _Training):
+        self.run, self.stack = run, run.stack
+        self.kept = [torch.empty_like(tensor) for tensor in run.stack.state()]
+
+    def __call__(self, done: int, number: int, losses: Tensor) -> bool:
+        """Look at a step of the stage `number`; return whether this was enough."""
+        raise NotImplementedError
+
+    def keep(self, lanes: list[int]) -> None:
+        """Keep the given lanes as they are now."""
+        now = self.stack.state()
+        if len(lanes) == self.stack.lanes:
+            torch._foreach_copy_(self.kept, now)
             return
-        if self._cut[0] is not stage:
-            self._cut = (stage, activations(self.network, self.x, stage.freeze))
-        accuracy, val_loss = score(logits(self.network, self._cut[1], stage.freeze), self.y)
-        loss = loss.item()
-        if not (math.isfinite(val_loss) and math.isfinite(loss)):
-            self.diverged = True
-            return
-        self.curve.append((self.lr, done, loss, val_loss, accuracy))
-        if done >= self.first_choice and (self.best is None or (accuracy, -val_loss) > self.best):
-            self.best, self.state, self.step = (accuracy, -val_loss), _snapshot(self.network), done
+        for kept, tensor in zip(self.kept, now, strict=True):
+            for lane in lanes:
+                kept[lane].copy_(tensor[lane])
+
+    @torch.no_grad()
+    def hand_over(self, lane: int, network: Backbone) -> None:
+        """Give a network the values that were kept of a lane."""
+        for tensor, kept in zip(network.state_dict(keep_vars=True).values(), self.kept, strict=True):
+            tensor.copy_(kept[lane])
 
 
-def _snapshot(network: Backbone) -> list[Tensor]:
-    return [t.detach().clone() for t in network.state_dict(keep_vars=True).values()]
+class _StopAt(_Keeper):
+    """Keeps each lane after a given number of steps."""
+
+    def __init__(self, run: _Training, steps: list[int]):
+        super().__init__(run)
+        self.steps = steps
+
+    def __call__(self, done: int, number: int, losses: Tensor) -> bool:
+        if lanes := [lane for lane, step in enumerate(self.steps) if step == done]:
+            self.keep(lanes)
+        return done >= max(self.steps)
 
 
-@torch.no_grad()
-def _restore(network: Backbone, state: list[Tensor]) -> None:
-    for tensor, value in zip(network.state_dict(keep_vars=True).values(), state, strict=True):
-        tensor.copy_(value)
+class _Validate(_Keeper):
+    """Looks at validation data at the checkpoints and keeps each lane at its best."""
+
+    def __init__(self, run: _Training, recipe: Recipe):
+        super().__init__(run)
+        number = len(run.lanes)
+        self.marks = {round(run.steps * (i + 1) / recipe.checkpoints) for i in range(recipe.checkpoints)}
+        self.first_choice = 1 if recipe.early_stopping else run.steps
+        self.best: list[Checkpoint | None] = [None] * number
+        self.curves: list[list[tuple[float, int, float, float, float]]] = [[] for _ in range(number)]
+        self._diverged = [False] * number
+        self._rows: tuple[int | None, Rows | None] = (None, None)
+
+    def __call__(self, done: int, number: int, losses: Tensor) -> bool:
+        if done not in self.marks:
+            return False
+        if self._rows[0] != number:
+            self._rows = (number, self.run.rows(number, [lane.split.validation for lane in self.run.lanes]))
+        rows = self._rows[1]
+        looks = zip(losses.tolist(), *score(logits(self.stack, rows), rows.y), strict=True)
+        better = []
+        for lane, (rate, (loss, accuracy, val_loss)) in enumerate(zip(self.run.rates, looks, strict=True)):
+            if self._diverged[lane] or not (math.isfinite(val_loss) and math.isfinite(loss)):
+                self._diverged[lane] = True
+                continue
+            self.curves[lane].append((rate, done, loss, val_loss, accuracy))
+            look = Checkpoint(accuracy, val_loss, done)
+            if done >= self.first_choice and look.beats(self.best[lane]):
+                self.best[lane] = look
+                better.append(lane)
+        self.keep(better)
+        return all(self._diverged)

@@ -1,4 +1,4 @@
-"""The one training loop: source models, scratch and every (n, f) go through it."""
+"""The one training loop: source models, scratch and every (n, f) go through it, one lane or many."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bench.backbones.base import Backbone
 from bench.suite.model import Recipe
+from bench.training.inputs import CHUNK, Inputs
+from bench.training.stack import Stack
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -43,21 +44,76 @@ class Start:
     head: bool = False
     lr: float = 1.0
 
+    def relative(self, index: int, depth: int) -> float:
+        """Return the relative learning rate of block `index` (from 0), or of the head (`depth`)."""
+        return self.lr if (self.head if index == depth else index < self.blocks) else 1.0
 
-def make_optimizer(network: Backbone, start: Start, freeze: int, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return torch's own optimiser over the trainable blocks and the head, new and copied parts apart.
 
-    Each group keeps its rate relative to the recipe's under "relative".
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Examples of all lanes at one cut.
+
+    Attributes
+    ----------
+    inputs : Inputs
+        Rows of all lanes.
+    index : Tensor of int64, shape (lanes, N)
+        Which of them are each lane's.
+    y : Tensor of int64, shape (lanes, N)
+    depth : int
+        How many blocks the inputs have passed through.
     """
-    copied, new = [], []
-    for index, block in enumerate(network.block_list()[freeze:], freeze):
-        (copied if index < start.blocks else new).extend(block.parameters())
-    (copied if start.head else new).extend(network.head.parameters())
-    groups = [{"params": p, "relative": r} for p, r in ((new, 1.0), (copied, start.lr)) if p]
-    options = {"lr": 1.0, "weight_decay": recipe.weight_decay, "fused": True}
-    if recipe.optimizer == "sgd":
-        options["momentum"] = recipe.momentum
-    return OPTIMIZERS[recipe.optimizer](groups, **options)
+
+    inputs: Inputs
+    index: Tensor
+    y: Tensor
+    depth: int = 0
+
+
+class Optimizer:
+    """torch's own optimiser over what a stage trains, with a learning rate for every lane and part.
+
+    Every rule used here moves a tensor by the learning rate times something that does not depend on it.
+    So a stack's optimiser steps at rate 1, and of that step each lane keeps its own share; a single
+    network's has the rates as its groups' own.
+    """
+
+    def __init__(self, stack: Stack, starts: Sequence[Start], rates: Tensor, freeze: int, recipe: Recipe):
+        parts = [list(module.parameters()) for module in stack.modules_from(freeze)]
+        relative = [[start.relative(i, stack.depth) for start in starts] for i in range(freeze, stack.depth + 1)]
+        options = {"lr": 1.0, "weight_decay": recipe.weight_decay, "fused": True}
+        if recipe.optimizer == "sgd":
+            options["momentum"] = recipe.momentum
+        self._single = stack.lanes == 1
+        if self._single:
+            by_rate: dict[float, list[Tensor]] = {}
+            for part, (ratio,) in zip(parts, relative, strict=True):
+                by_rate.setdefault(ratio, []).extend(part)
+            groups = [{"params": p, "rate": float(rates[0]) * ratio} for ratio, p in by_rate.items() if p]
+        else:
+            self._tensors = [tensor for part in parts for tensor in part]
+            self._shares = []
+            for part, ratios in zip(parts, relative, strict=True):
+                share = rates * torch.tensor(ratios, dtype=rates.dtype)
+                self._shares += [share.to(t).view(-1, *(1,) * (t.ndim - 1)) for t in part]
+            self._before = [torch.empty_like(tensor) for tensor in self._tensors]
+            groups = [{"params": self._tensors}]
+        self._optimizer = OPTIMIZERS[recipe.optimizer](groups, **options)
+
+    def step(self, loss: Tensor, factor: float) -> None:
+        """Take one step down `loss`; `factor` multiplies every learning rate."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self._single:
+            for group in self._optimizer.param_groups:
+                group["lr"] = factor * group["rate"]
+            self._optimizer.step()
+            return
+        with torch.no_grad():
+            torch._foreach_copy_(self._before, self._tensors)
+            self._optimizer.step()
+            for tensor, before, share in zip(self._tensors, self._before, self._shares, strict=True):
+                torch.lerp(before, tensor, share * factor, out=tensor)
 
 
 def schedule(recipe: Recipe, step: int, total: int) -> float:
@@ -66,77 +122,103 @@ def schedule(recipe: Recipe, step: int, total: int) -> float:
 
 
 def train(
-    network: Backbone,
+    stack: Stack,
     stages: Sequence[Stage],
-    x: Tensor,
-    y: Tensor,
+    rows_at: Callable[[int], Rows],
     batches: Tensor | None,
     recipe: Recipe,
-    lr: float,
-    start: Start,
-    watch: Callable[[int, Stage, Tensor], None] | None = None,
-    stop: int | None = None,
+    rates: Tensor,
+    starts: Sequence[Start],
+    watch: Callable[[int, int, Tensor], bool] | None = None,
+    augment: Callable[[Tensor], Tensor] | None = None,
 ) -> None:
-    """Train `network` in place.
+    """Train every lane of `stack` in place.
 
     Parameters
     ----------
     stages : sequence of Stage
-        With the numbers of frozen blocks; the activations at each cut are computed once.
-    x : Tensor, shape (N, ...)
-        Prepared inputs.
-    y : Tensor of int64, shape (N,)
-    batches : Tensor of int64, shape (steps, batch), or None
+        With the numbers of frozen blocks.
+    rows_at : callable
+        From a stage's number to the examples: at its cut, or at the input where the blocks below must be run anew.
+    batches : Tensor of int64, shape (lanes, steps, batch), or None
         Which examples each step sees; None means all of them, each step.
-    lr : float
-        Learning rate of new blocks and the head.
+    rates : Tensor, shape (lanes,)
+        Learning rates of new blocks and heads.
+    starts : sequence of Start, one a lane
     watch : callable, optional
-        Called after every step with (steps done, the stage, the step's training loss).
-    stop : int, optional
-        End after so many steps, the schedule staying that of the full length.
+        Called after every step with (steps done, the stage's number, the lanes' training losses, shape
+        (lanes,)); training ends where it returns True.
+    augment : callable, optional
+        Changes a batch of inputs, shape (lanes, batch, ...), at random.
     """
     total = sum(stage.steps for stage in stages)
     done = 0
-    for stage in stages:
-        network.freeze(stage.freeze).train()
-        cut = activations(network, x, stage.freeze)
-        optimizer = make_optimizer(network, start, stage.freeze, recipe)
+    for number, stage in enumerate(stages):
+        stack.freeze(stage.freeze)
+        optimizer = Optimizer(stack, starts, rates * stage.lr, stage.freeze, recipe)
+        look_up = Batches(stack, rows_at(number), batches, augment)
         for _ in range(stage.steps):
-            if done == stop:
-                return
-            factor = lr * stage.lr * schedule(recipe, done, total)
-            for group in optimizer.param_groups:
-                group["lr"] = factor * group["relative"]
-            inputs, labels = (cut, y) if batches is None else (cut[batches[done]], y[batches[done]])
-            loss = cross_entropy(network(inputs, start=stage.freeze), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            inputs, labels = look_up(done, stage.freeze)
+            losses = lane_losses(stack.logits(inputs, stage.freeze), labels)
+            optimizer.step(losses.sum(), schedule(recipe, done, total))
             done += 1
-            if watch is not None:
-                watch(done, stage, loss)
+            if watch is not None and watch(done, number, losses):
+                return
 
 
-@torch.no_grad()
-def activations(network: Backbone, x: Tensor, depth: int, chunk: int = 512) -> Tensor:
-    """Return the outputs of the first `depth` blocks in evaluation mode; `x` itself for depth 0.
+def lane_losses(output: Tensor, y: Tensor) -> Tensor:
+    """Return each lane's mean cross-entropy, shape (lanes,), of logits (lanes, N, classes)."""
+    if len(output) == 1:
+        return cross_entropy(output[0], y[0]).unsqueeze(0)
+    return cross_entropy(output.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(1)
 
-    While these blocks are frozen this is exact, so the steps that follow need not run them again.
-    """
-    if depth == 0:
+
+class Batches:
+    """Looks a step's examples up and brings them to the cut."""
+
+    def __init__(
+        self, stack: Stack, rows: Rows, batches: Tensor | None, augment: Callable[[Tensor], Tensor] | None = None
+    ):
+        self.stack, self.rows, self.augment = stack, rows, augment
+        self._index = self._y = None
+        if batches is not None:
+            lane = torch.arange(stack.lanes, device=batches.device).view(-1, 1, 1)
+            # (steps, lanes, batch): a step's part is contiguous.
+            self._index = rows.index[lane, batches].transpose(0, 1).contiguous()
+            self._y = rows.y[lane, batches].transpose(0, 1).contiguous()
+        self._same: Tensor | None = None
+
+    def __call__(self, step: int, depth: int) -> tuple[Tensor, Tensor]:
+        """Return a step's inputs at the cut `depth`, as the stack takes them, and labels (lanes, batch)."""
+        if self._index is not None:
+            return self._reach(self._index[step], depth), self._y[step]
+        if self._same is None or self.augment is not None:
+            self._same = self._reach(self.rows.index, depth)
+        return self._same, self.rows.y
+
+    def _reach(self, index: Tensor, depth: int) -> Tensor:
+        x = self.rows.inputs.take(index.flatten()).unflatten(0, index.shape)
+        if self.augment is not None:
+            x = self.augment(x)
+        return advance(self.stack, self.stack.arrange(x), self.rows.depth, depth)
+
+
+def advance(stack: Stack, x: Tensor, start: int, depth: int) -> Tensor:
+    """Pass arranged inputs at the cut `start` through frozen blocks to the cut `depth`."""
+    if start == depth:
         return x
-    was_training = network.training
-    network.eval()
-    parts = [network.run_blocks(part, 0, depth) for part in x.split(chunk)]
-    network.train(was_training)
-    return torch.cat(parts)
+    with torch.no_grad():
+        return stack.network.run_blocks(x, start, depth)
 
 
 @torch.no_grad()
-def logits(network: Backbone, x: Tensor, start: int = 0, chunk: int = 512) -> Tensor:
-    """Return logits, shape (N, classes), in evaluation mode for activations at the cut `start`."""
-    was_training = network.training
-    network.eval()
-    parts = [network(part, start=start) for part in x.split(chunk)]
-    network.train(was_training)
-    return torch.cat(parts)
+def logits(stack: Stack, rows: Rows, chunk: int = CHUNK) -> Tensor:
+    """Return logits, shape (lanes, N, classes), in evaluation mode."""
+    was_training = stack.network.training
+    stack.network.eval()
+    parts = []
+    for index in rows.index.split(chunk, 1):
+        x = rows.inputs.take(index.flatten()).unflatten(0, index.shape)
+        parts.append(stack.logits(stack.arrange(x), rows.depth))
+    stack.network.train(was_training)
+    return torch.cat(parts, 1)

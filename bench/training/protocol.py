@@ -35,16 +35,22 @@ def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:
 
 
 def split_pool(
-    y: np.ndarray, fingerprint: str, size: int, seed: int, recipe: Recipe, classes: tuple[str, ...]
-) -> Split:
+    y: np.ndarray, fingerprint: str, size: int, seed: int, recipe: Recipe, classes: tuple[str, ...],
+    order: np.ndarray | None = None,
+) -> Split:  # fmt: skip
     """Return the training and validation examples for a target size.
+
+    Parameters
+    ----------
+    order : integer array, optional
+        What :func:`pool_order` gives, where it is at hand.
 
     Raises
     ------
     DataError
         When the pool is too small, or a class is left with no training example.
     """
-    order = pool_order(y, fingerprint, seed)
+    order = pool_order(y, fingerprint, seed) if order is None else order
     if size > len(order):
         raise DataError(f"size {size} is more than the train pool's {len(order)} examples")
     labelled = order[:size]

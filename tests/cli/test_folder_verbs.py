@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -46,12 +47,14 @@ def test_status_for_programs(finished, tmp_path, ntbench):
     (folder / LEDGER).write_bytes(b"".join(lines))
     found = json.loads(ntbench("status", folder, "--json").out)
     assert found["suites"]["small"]["trials"] == {"done": TRIALS - 2, "failed": 1, "missing": 1}
+    assert found["suites"]["small"]["seconds_left"] > 0
     assert found["errors"] == [{"error": "ValueError: no luck", "count": 1}]
     assert f"1 line of the ledger ({trials[1] + 1}) damaged" in found["damage"]
     assert found["running"] is False
     assert found["last_run"]["jobs"] == 0
     text = ntbench("status", folder)
     assert "1 x ValueError: no luck" in text.out
+    assert re.search(r"suite small, left: about .* of training on one worker", text.out)
     assert "damaged" in text.err
     shown = ntbench("status", folder, "--traceback", failed["key"][:6])
     assert shown.out.endswith("Traceback ...\nValueError: no luck\n")

@@ -30,6 +30,8 @@ def test_light_verbs_import_nothing_heavy(finished):
     verbs = [(["--help"], HEAVY), (["--version"], HEAVY), (["run", "--help"], HEAVY), (["list"], HEAVY)]
     verbs += [(["list", kind], HEAVY) for kind in kinds]
     verbs += [(["plan", str(suite), "--out", str(out)], HEAVY), (["check", str(suite)], HEAVY)]
+    more = ["plan", str(suite), "--out", str(out), "--seeds"]
+    verbs += [([*more, "0-3"], HEAVY), ([*more, "5"], TORCH)]  # times of the same shapes; nothing stored
     verbs += [(["status", str(out)], TORCH), (["table", str(out)], TORCH)]
     payload = json.dumps([(arguments, sorted(names)) for arguments, names in verbs])
     done = subprocess.run([sys.executable, "-c", PROGRAM, payload], capture_output=True, text=True, timeout=120)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from cli_suite import SUITE, TRIALS
 
@@ -48,6 +50,21 @@ def test_a_plan_in_the_middle_estimates_from_what_was_measured(finished, tmp_pat
     assert row(done.out, "trials") == [TRIALS, TRIALS // 2, 0, TRIALS // 2]
     assert "from the times of the trials that are done" in done.out
     assert "cut short by an interruption" in done.err
+
+
+def test_a_plan_says_what_its_estimate_rests_on(finished, tmp_path, ntbench):
+    suite, out, _ = finished
+    part = tmp_path / "part"
+    part.mkdir()
+    lines = (out / LEDGER).read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if b'"kind":"trial"' not in line or b'"strategy":"scratch"' in line]
+    (part / LEDGER).write_bytes(b"".join(kept))
+    said = ntbench("plan", suite, "--out", part, "--jobs", "1").out.splitlines()[-1]
+    # Fine-tuning everything costs what scratch costs; other frozen depths are predicted from it.
+    shares = re.search(r"on 1 worker, (\d+)% of it from the times of .* same shape and (\d+)% of it predicted", said)
+    assert said.startswith("About ")
+    assert int(shares[1]) + int(shares[2]) in (99, 100, 101)
+    assert "guess" not in said
 
 
 def test_conditions_and_seeds_of_a_plan(suite, tmp_path, ntbench):

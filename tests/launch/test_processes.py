@@ -24,14 +24,14 @@ def deadly(depth):
     yield bench.point("deadly", depth, depth, copied_lr=None)
 
 import bench.runner as runner
-real = runner.Runner.run_trial
+real = runner.Runner.run_trials
 
-def run_trial(self, trial):
-    if self.plan.strategy(trial).name == "deadly" and trial.seed == 1:
+def run_trials(self, trials):
+    if any(self.plan.strategy(trial).name == "deadly" and trial.seed == 1 for trial in trials):
         os.kill(os.getpid(), signal.SIGKILL)
-    return real(self, trial)
+    return real(self, trials)
 
-runner.Runner.run_trial = run_trial
+runner.Runner.run_trials = run_trials
 """
 
 

@@ -112,11 +112,12 @@ def test_scratch_and_transfer_share_subsample_head_and_batches(finished, monkeyp
     seen = []
     real = runner.fit
 
-    def spy(network, path, data, split, recipe, start, size, seed, budget=1.0):
-        head = network.head.weight.detach().numpy().tobytes()
-        body = network.blocks[list(network.blocks)[-1]].state_dict()
-        seen.append((size, seed, start.blocks, tuple(split.train), tuple(split.validation), head, body))
-        return real(network, path, data, split, recipe, start, size, seed, budget)
+    def spy(lanes, *rest):
+        for lane in lanes:
+            head = lane.network.head.weight.detach().numpy().tobytes()
+            examples = tuple(lane.split.train), tuple(lane.split.validation)
+            seen.append((lane.size, lane.seed, lane.start.blocks, *examples, head))
+        return real(lanes, *rest)
 
     monkeypatch.setattr(runner, "fit", spy)
     import tempfile
@@ -143,9 +144,9 @@ def test_the_same_examples_are_drawn_whatever_size_images_are_brought_to(finishe
     drawn, checked = [], []
     real_fit, real_split = runner.fit, protocol.split_pool
 
-    def spy_fit(network, path, data, split, *rest):
-        drawn.append((rest[2], rest[3], tuple(split.train)))
-        return real_fit(network, path, data, split, *rest)
+    def spy_fit(lanes, *rest):
+        drawn.extend((lane.size, lane.seed, tuple(lane.split.train)) for lane in lanes)
+        return real_fit(lanes, *rest)
 
     def spy_split(*arguments):
         split = real_split(*arguments)
@@ -189,12 +190,12 @@ def test_a_failing_source_model_fails_its_trials_and_no_others(finished, tmp_pat
     from bench import runner
 
     suite, _, rows = finished
-    real = runner.train_source
+    real = runner.train_sources
 
-    def broken(plan, model, task, device):
-        if model.source == "noisy":
+    def broken(plan, models, *rest):
+        if any(model.source == "noisy" for model in models):
             raise RuntimeError("planted failure")
-        return real(plan, model, task, device)
+        return real(plan, models, *rest)
 
     class Tally(Silent):
         def __init__(self):
@@ -207,7 +208,7 @@ def test_a_failing_source_model_fails_its_trials_and_no_others(finished, tmp_pat
         def advance(self, record):
             self.counts[-1] += 1
 
-    monkeypatch.setattr(runner, "train_source", broken)
+    monkeypatch.setattr(runner, "train_sources", broken)
     tally = Tally()
     broken_rows = run(suite, tmp_path, progress=tally)
     assert tally.counts == [total for _, total in tally.stages]  # each unit counts in its own stage
@@ -216,7 +217,7 @@ def test_a_failing_source_model_fails_its_trials_and_no_others(finished, tmp_pat
     assert set(failed.source) == {"noisy"}
     assert len(failed) == (rows.source == "noisy").sum()
     assert failed.error.str.contains("source model failed: RuntimeError: planted failure").all()
-    monkeypatch.setattr(runner, "train_source", real)
+    monkeypatch.setattr(runner, "train_sources", real)
     assert same(run(suite, tmp_path, retry_failed=True), rows)
 
 

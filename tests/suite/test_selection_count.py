@@ -107,7 +107,7 @@ def test_counts_against_what_is_stored():
 
 
 def test_an_estimate_rests_on_stored_trials_where_there_are_any():
-    one = plan(cards=True)
+    one = plan(cards=True, lanes=1)
     guess = estimate(one, count(one))
     assert guess.measured == 0
     assert guess.seconds > 0

@@ -12,13 +12,18 @@ from torch.nn.functional import cross_entropy
 from bench.backbones.base import build
 from bench.errors import TrialError
 from bench.suite.model import Recipe
-from bench.training.fit import Data, fit, plan_stages, score
-from bench.training.loop import Stage, Start, logits, train
+from bench.training.data import Data
+from bench.training.fit import fit, plan_stages
+from bench.training.inputs import Held
+from bench.training.lanes import Lane, score
+from bench.training.loop import Rows, Stage, Start, logits, train
 from bench.training.protocol import Split, batch_order
+from bench.training.stack import Stack
 from bench.transfer.start import trainable_parameters
 from bench.transfer.strategy import Phase, Strategy, point
 
 SHAPE, CLASSES = (1, 8, 8), 3
+START = Start()
 
 
 def make(seed=0, **options):
@@ -31,20 +36,42 @@ def data():
     y = rng.integers(0, CLASSES, 90)
     x = rng.normal(0, 0.3, (90, *SHAPE)) + y[:, None, None, None] * np.linspace(-1, 1, 64).reshape(SHAPE)
     x, y = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
-    return Data(x[:60], y[:60], x[60:], y[60:], "test")
+    return Data(Held(x[:60]), y[:60], Held(x[60:]), y[60:], "test")
+
+
+def rows(x, y, lanes=1, depth=0):
+    index = torch.arange(len(y)).expand(lanes, -1)
+    return Rows(Held(x), index, y.expand(lanes, -1), depth)
+
+
+def train_one(network, stages, data, batches, recipe, lr, start=START, stop=None):
+    """Train a network in place, as the only lane of its stack."""
+    stack = Stack(network, 1)
+    stack.load([network])
+    batches = None if batches is None else torch.as_tensor(batches).unsqueeze(0)
+    x = data.x.x.to(next(network.parameters()).dtype)
+    train(stack, stages, lambda _: rows(x, data.y), batches, recipe, torch.tensor([lr], dtype=torch.float64), [start],
+          lambda done, *_: done == stop)  # fmt: skip
+    network.load_state_dict(stack.network.state_dict())
+
+
+def predict(network, x, y):
+    stack = Stack(network, 1)
+    stack.load([network])
+    return logits(stack, rows(x, y))
 
 
 def test_the_loop_is_the_loop_that_one_would_write(data):
     recipe = Recipe(steps=7, batch_size=16, momentum=0.8, weight_decay=0.01, checkpoints=1)
     ours, plain = make(), make()
     order = batch_order(60, 7, 16, "test", 60, 0)
-    train(ours, [Stage(0, 7)], data.x, data.y, torch.tensor(order), recipe, 0.1, Start())
+    train_one(ours, [Stage(0, 7)], data, order, recipe, 0.1)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.8, weight_decay=0.01)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=7)
     plain.train()
     for batch in order:
         optimizer.zero_grad()
-        cross_entropy(plain(data.x[batch]), data.y[batch]).backward()
+        cross_entropy(plain(data.x.x[batch]), data.y[batch]).backward()
         optimizer.step()
         scheduler.step()
     for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
@@ -57,8 +84,8 @@ def test_training_from_the_cut_equals_running_the_frozen_blocks_every_step(data,
     recipe = Recipe(steps=6, checkpoints=1)
     ours = make(norm=norm).double()
     plain = copy.deepcopy(ours)
-    x = data.x.double()
-    train(ours, [Stage(freeze, 6)], x, data.y, None, recipe, 0.1, Start())
+    x = data.x.x.double()
+    train_one(ours, [Stage(freeze, 6)], data, None, recipe, 0.1)
     for block in plain.block_list()[:freeze]:
         block.requires_grad_(False)
     optimizer = torch.optim.SGD([p for p in plain.parameters() if p.requires_grad], lr=0.1, momentum=0.9)
@@ -79,11 +106,11 @@ def test_frozen_blocks_stay_as_they_were_and_copied_ones_learn_slower(data):
     recipe = Recipe(steps=1, checkpoints=1, momentum=0.0)
     network = make()
     before = [p.detach().clone() for p in network.parameters()]
-    train(network, [Stage(1, 1)], data.x, data.y, None, recipe, 1.0, Start(blocks=2, lr=0.1))
+    train_one(network, [Stage(1, 1)], data, None, recipe, 1.0, Start(blocks=2, lr=0.1))
     moved = [(p - b).abs().max().item() for p, b in zip(network.parameters(), before, strict=True)]
     assert moved[:2] == [0, 0]
     full = make()
-    train(full, [Stage(1, 1)], data.x, data.y, None, recipe, 1.0, Start())
+    train_one(full, [Stage(1, 1)], data, None, recipe, 1.0)
     ours = {n: p - b for (n, p), b in zip(network.named_parameters(), before, strict=True)}
     theirs = {n: p - b for (n, p), b in zip(full.named_parameters(), before, strict=True)}
     names = list(ours)
@@ -96,10 +123,10 @@ def test_a_path_trains_what_its_phases_name(data):
     network, start = make(), make()
     stages = plan_stages((Phase(3), Phase(1)), 4)
     assert [(s.freeze, s.steps) for s in stages] == [(3, 2), (1, 2)]
-    train(network, stages, data.x, data.y, None, recipe, 0.1, Start(3), stop=2)
+    train_one(network, stages, data, None, recipe, 0.1, Start(3), stop=2)
     same = [torch.equal(a, b) for a, b in zip(network.parameters(), start.parameters(), strict=True)]
     assert same == [True] * 6 + [False] * 2
-    train(network, stages, data.x, data.y, None, recipe, 0.1, Start(3))
+    train_one(network, stages, data, None, recipe, 0.1, Start(3))
     same = [torch.equal(a, b) for a, b in zip(network.parameters(), start.parameters(), strict=True)]
     assert same == [True] * 2 + [False] * 6
 
@@ -119,7 +146,8 @@ def test_more_phases_than_steps_is_said():
 def run_fit(data, recipe, network=None):
     network = network or make()
     split = Split(np.arange(48), np.arange(48, 60))
-    return network, fit(network, (Phase(0),), data, split, recipe, Start(), 60, 0)
+    (fitted,) = fit([Lane(network, data, split, 60, 0)], (Phase(0),), recipe)
+    return network, fitted
 
 
 def test_the_best_rate_and_step_on_validation_are_kept(data):
@@ -128,7 +156,7 @@ def test_the_best_rate_and_step_on_validation_are_kept(data):
     best = max(fitted.curve, key=lambda c: (c[4], -c[3]))
     assert (fitted.learning_rate, fitted.best_step) == best[:2]
     assert [c[:2] for c in fitted.curve] == [(lr, s) for lr in (0.001, 0.05, 0.3) for s in (5, 10, 15, 20)]
-    accuracy, loss = score(logits(network, data.x[48:60]), data.y[48:60])
+    (accuracy,), (loss,) = score(predict(network, data.x.x[48:60], data.y[48:60]), data.y[48:60].unsqueeze(0))
     assert accuracy == pytest.approx(fitted.val_accuracy)
     assert loss == pytest.approx(fitted.val_loss, rel=1e-5)
 
@@ -139,12 +167,13 @@ def test_without_early_stopping_the_last_step_is_kept_and_validation_chooses_the
     last = [c for c in fitted.curve if c[1] == 20]
     assert len(fitted.curve) == 12
     assert (fitted.learning_rate, fitted.best_step) == max(last, key=lambda c: (c[4], -c[3]))[:2]
-    assert score(logits(network, data.x[48:60]), data.y[48:60])[0] == pytest.approx(fitted.val_accuracy)
+    (accuracy,), _ = score(predict(network, data.x.x[48:60], data.y[48:60]), data.y[48:60].unsqueeze(0))
+    assert accuracy == pytest.approx(fitted.val_accuracy)
 
 
 def test_test_data_choose_nothing(data):
     recipe = Recipe(steps=10, learning_rates=(0.01, 0.1), checkpoints=5)
-    spoilt = Data(data.x, data.y, torch.full_like(data.x_test, torch.nan), data.y_test, data.fingerprint)
+    spoilt = Data(data.x, data.y, Held(torch.full_like(data.x_test.x, torch.nan)), data.y_test, data.fingerprint)
     (a, fitted_a), (b, fitted_b) = run_fit(data, recipe), run_fit(spoilt, recipe)
     assert fitted_a == fitted_b
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
@@ -159,8 +188,9 @@ def test_each_rate_starts_from_the_same_weights_in_any_order(data):
 def test_a_rate_that_diverges_loses_and_all_diverging_is_an_error_with_the_rates(data):
     _, fitted = run_fit(data, Recipe(steps=10, learning_rates=(0.01, 1e12), checkpoints=2))
     assert fitted.learning_rate == 0.01
-    with pytest.raises(TrialError, match=r"diverged at every learning rate tried \(1e\+12\)"):
-        run_fit(data, Recipe(steps=10, learning_rates=(1e12,), checkpoints=2))
+    _, fitted = run_fit(data, Recipe(steps=10, learning_rates=(1e12,), checkpoints=2))
+    assert isinstance(fitted.error, TrialError)
+    assert "diverged at every learning rate tried (1e+12)" in str(fitted.error)
 
 
 def test_refit_uses_the_validation_examples_too(data):
@@ -169,9 +199,8 @@ def test_refit_uses_the_validation_examples_too(data):
     refitted, again = run_fit(data, plain.model_copy(update={"refit": True}))
     assert (again.learning_rate, again.best_step) == (fitted.learning_rate, fitted.best_step)
     by_hand = make()
-    batches = torch.tensor(batch_order(60, 10, 32, "test", 60, 0, "refit"))
-    x, y = data.x[:60], data.y[:60]
-    train(by_hand, [Stage(0, 10)], x, y, batches, plain, 0.05, Start(), stop=fitted.best_step)
+    batches = batch_order(60, 10, 32, "test", 60, 0, "refit")
+    train_one(by_hand, [Stage(0, 10)], data, batches, plain, 0.05, stop=fitted.best_step)
     for a, b in zip(refitted.parameters(), by_hand.parameters(), strict=True):
         torch.testing.assert_close(a, b)
     assert not all(torch.equal(a, b) for a, b in zip(refitted.parameters(), network.parameters(), strict=True))

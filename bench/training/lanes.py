@@ -1,0 +1,163 @@
+"""Models that are trained side by side, and the examples that each of them reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.backbones.base import Backbone
+from bench.training.cuts import Frozen
+from bench.training.data import Data
+from bench.training.inputs import Inputs, join
+from bench.training.loop import Rows, Start, lane_losses, logits
+from bench.training.protocol import Split
+from bench.training.stack import Stack
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How trainings are put together; no result depends on `memory`.
+
+    Attributes
+    ----------
+    lanes : int
+        How many share a stack. What is short of it is padded, and every lane has a place of its own, so
+        that it is computed in the same way whatever its company.
+    memory : int
+        Bytes up to which different lanes' inputs are copied together.
+    """
+
+    lanes: int = 1
+    memory: int = 2**30
+
+
+@dataclass(eq=False)
+class Lane:
+    """One model to fit: a trial's, or a source model.
+
+    Attributes
+    ----------
+    network : Backbone
+        Its initial values, and after a fit the best ones on validation.
+    size, seed : int
+        With the data, what batches and random numbers are seeded by.
+    frozen : Frozen, optional
+        Where activations at the cut are found; without it, frozen blocks are run anew each step.
+    place : int
+        Where it stands in a stack, counted round: what lies at another place of a vector register may be
+        rounded in another way.
+    """
+
+    network: Backbone
+    data: Data
+    split: Split
+    size: int
+    seed: int
+    start: Start = Start()
+    frozen: Frozen | None = None
+    place: int = 0
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        """What batches and random numbers are seeded by: a strategy never enters."""
+        return (self.data.fingerprint, self.size, self.seed)
+
+    @cached_property
+    def _row_of(self) -> np.ndarray:
+        """Where each example of the pool stands among the rows at a cut."""
+        place = np.empty(len(self.frozen.order), np.int64)
+        place[self.frozen.order] = np.arange(len(place))
+        return place
+
+    def at(self, depth: int, examples: np.ndarray) -> tuple[Inputs, np.ndarray]:
+        """Return inputs at the cut `depth`, and which of their rows the given pool examples are."""
+        return (self.frozen.pool(depth), self._row_of[examples]) if depth else (self.data.x, examples)
+
+    def test_at(self, depth: int) -> Inputs:
+        """Return the test set at the cut `depth`."""
+        return self.frozen.test(depth) if depth else self.data.x_test
+
+
+def stacked(jobs: Iterable[tuple[int, T]], lanes: int) -> list[list[T | None]]:
+    """Put jobs, each with its place counted round, on as few stacks as their places allow.
+
+    Returns
+    -------
+    list of lists of length `lanes`
+        With None where a place stays free; no stack is empty.
+    """
+    stacks: list[list[T | None]] = []
+    height = [0] * lanes
+    for place, job in jobs:
+        lane = place % lanes
+        if height[lane] == len(stacks):
+            stacks.append([None] * lanes)
+        stacks[height[lane]][lane] = job
+        height[lane] += 1
+    return stacks
+
+
+def padded(stack: Sequence[T | None]) -> list[T]:
+    """Fill the free places of a stack with its first job: what they compute is thrown away."""
+    first = next(job for job in stack if job is not None)
+    return [first if job is None else job for job in stack]
+
+
+def rows_of(found: Sequence[tuple[Inputs, np.ndarray]], y: Sequence[Tensor], depth: int, layout: Layout) -> Rows:
+    """Put the lanes' inputs (with their rows) and labels together."""
+    inputs, begins = join([part for part, _ in found], layout.memory)
+    index = np.stack([rows + begin for (_, rows), begin in zip(found, begins, strict=True)])
+    return Rows(inputs, torch.as_tensor(index, device=y[0].device), torch.stack(list(y)), depth)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a look at the test set says of one model.
+
+    Attributes
+    ----------
+    correct : bool Tensor, shape (N,)
+        Which examples were right.
+    """
+
+    accuracy: float
+    loss: float
+    correct: Tensor
+
+
+def score(output: Tensor, y: Tensor) -> tuple[list[float], list[float]]:
+    """Return each lane's accuracy and mean cross-entropy, of logits (lanes, N, classes)."""
+    return (output.argmax(2) == y).float().mean(1).tolist(), lane_losses(output, y).tolist()
+
+
+def evaluate(lanes: Sequence[Lane], depth: int, layout: Layout) -> list[Tested]:
+    """Look at the test set with every lane's network.
+
+    Parameters
+    ----------
+    lanes : sequence of Lane
+        Of one target, with networks of one shape.
+    depth : int
+        How many blocks are as in the source model, so that what they make of the data is known.
+    """
+    stack = Stack(lanes[0].network, layout.lanes)
+    depth = depth if all(lane.frozen for lane in lanes) else 0
+    results: dict[int, Tested] = {}
+    for placed in stacked([(lane.place, i) for i, lane in enumerate(lanes)], layout.lanes):
+        part = [lanes[i] for i in padded(placed)]
+        stack.load([lane.network for lane in part])
+        found = [(lane.test_at(depth), np.arange(len(lane.data.y_test))) for lane in part]
+        rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout)
+        output = logits(stack, rows)
+        for i, *values in zip(placed, *score(output, rows.y), output.argmax(2) == rows.y, strict=True):
+            if i is not None:
+                results[i] = Tested(*values)
+    return [results[i] for i in range(len(lanes))]
