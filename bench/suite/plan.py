@@ -180,7 +180,8 @@ class Plan:
         if card is not None and shape:
             key = combine(
                 ["source", SCHEMA_VERSION, card.fingerprint, card.version, shape, self._backbone_digest(backbone),
-                 self._numerics(backbone, shape), self._recipe_digests[1], weighting, WEIGHTINGS.get(weighting).version, seed]
+                 self._numerics(backbone, shape), self._recipe_digests[1], weighting,
+                 WEIGHTINGS.get(weighting).version, seed]
             )  # fmt: skip
         return SourceModel(key, source, backbone, shape, weighting, seed)
 

@@ -75,6 +75,20 @@ def allocate(shape: Sequence[int], dtype: Any, where: str = "") -> np.ndarray:
                 f"{start}an array of {_plain(shape)} takes {_text(size)}, which memory does not have; "
                 f"set {VARIABLE} below that to have it on the disk, or read less (limit, image_size)"
             ) from error
+    return in_file(shape, dtype, where)
+
+
+def in_file(shape: Sequence[int], dtype: Any, where: str = "") -> np.ndarray:
+    """Return an unfilled array in a temporary file, as :func:`allocate` does above the limit.
+
+    Raises
+    ------
+    DataError
+        When there is no room for it.
+    """
+    shape, dtype = tuple(int(n) for n in shape), np.dtype(dtype)
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    start = f"{where}: " if where else ""
     try:
         with tempfile.TemporaryFile(prefix="ntbench-") as file:
             _reserve(file, size)

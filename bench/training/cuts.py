@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
-from tempfile import TemporaryFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.backbones.base import Backbone
+from bench.tasks.arrays import in_file
 from bench.training.data import Data
 from bench.training.inputs import CHUNK, Held, Inputs
 
@@ -115,8 +115,7 @@ class Cuts:
         return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
     def _file(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        with TemporaryFile() as file:
-            return torch.from_numpy(np.memmap(file, _DTYPES[dtype], "w+", shape=shape))
+        return torch.from_numpy(in_file(shape, _DTYPES[dtype], "activations at the cut"))
 
     def _spill(self) -> None:
         """Move what was not used for longest to files until the rest keeps within the limit; drop old files."""

@@ -20,6 +20,7 @@ from bench.training.protocol import Split
 from bench.training.stack import Stack
 
 T = TypeVar("T")
+SCRATCH = Start()
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Lane:
     split: Split
     size: int
     seed: int
-    start: Start = Start()
+    start: Start = SCRATCH
     frozen: Frozen | None = None
     place: int = 0
 
