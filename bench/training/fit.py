@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from bench.training.augment import Augment
 from bench.training.lanes import Lane, Layout, padded, rows_of, score, stacked
 from bench.training.loop import Rows, Stage, logits, train
 from bench.training.protocol import batch_order
-from bench.training.stack import Stack
+from bench.training.stack import Stack, values
 from bench.triangle import Phase
 
 
@@ -135,7 +134,7 @@ def _alike(lanes: Sequence[Lane]) -> list[list[int]]:
 
 
 def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout) -> list[Fitted]:
-    initial = [copy.deepcopy(lane.network) for lane in lanes]
+    initial = [[tensor.clone() for tensor in values(lane.network)] for lane in lanes]
     best: list[Checkpoint | None] = [None] * len(lanes)
     results = [Fitted(steps=sum(stage.steps for stage in stages)) for _ in lanes]
     rates = sorted(recipe.learning_rates)
@@ -171,7 +170,7 @@ def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Rec
 
 
 def _refit(
-    stack: Stack, lanes: list[Lane], initial: list[Backbone], results: list[Fitted], stages: list[Stage],
+    stack: Stack, lanes: list[Lane], initial: list[list[Tensor]], results: list[Fitted], stages: list[Stage],
     recipe: Recipe, layout: Layout,
 ) -> None:  # fmt: skip
     """Train once more on training and validation examples with what was chosen."""
@@ -227,7 +226,7 @@ class _Training:
         ]
         return rows_of(found, y, depth, self.layout)
 
-    def __call__(self, initial: list[Backbone], watch: _Keeper) -> None:
+    def __call__(self, initial: list[list[Tensor]], watch: _Keeper) -> None:
         """Train from the given values."""
         self.stack.load(initial)
         self.stack.seed([derive("dropout", *lane.identity) for lane in self.lanes])
@@ -282,7 +281,7 @@ class _Keeper:
     @torch.no_grad()
     def hand_over(self, lane: int, network: Backbone) -> None:
         """Give a network the values that were kept of a lane."""
-        for tensor, kept in zip(network.state_dict(keep_vars=True).values(), self.kept, strict=True):
+        for tensor, kept in zip(values(network), self.kept, strict=True):
             tensor.copy_(kept[lane])
 
 

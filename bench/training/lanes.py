@@ -17,7 +17,7 @@ from bench.training.data import Data
 from bench.training.inputs import Inputs, join
 from bench.training.loop import Rows, Start, lane_losses, logits
 from bench.training.protocol import Split
-from bench.training.stack import Stack
+from bench.training.stack import Stack, values
 
 T = TypeVar("T")
 SCRATCH = Start()
@@ -154,11 +154,11 @@ def evaluate(lanes: Sequence[Lane], depth: int, layout: Layout) -> list[Tested]:
     results: dict[int, Tested] = {}
     for placed in stacked([(lane.place, i) for i, lane in enumerate(lanes)], layout.lanes):
         part = [lanes[i] for i in padded(placed)]
-        stack.load([lane.network for lane in part])
+        stack.load([values(lane.network) for lane in part])
         found = [(lane.test_at(depth), np.arange(len(lane.data.y_test))) for lane in part]
         rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout)
         output = logits(stack, rows)
-        for i, *values in zip(placed, *score(output, rows.y), output.argmax(2) == rows.y, strict=True):
+        for i, *seen in zip(placed, *score(output, rows.y), output.argmax(2) == rows.y, strict=True):
             if i is not None:
-                results[i] = Tested(*values)
+                results[i] = Tested(*seen)
     return [results[i] for i in range(len(lanes))]

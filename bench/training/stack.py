@@ -120,6 +120,11 @@ def _laned(module: nn.Module, lanes: int, head: bool = False) -> nn.Module:
     raise BenchError(f"a {type(module).__name__} layer cannot be stacked; declare the backbone without lanes")
 
 
+def values(network: Backbone) -> list[Tensor]:
+    """Return a network's tensors, parameters and buffers, in the order of its state dict."""
+    return [tensor.detach() for tensor in network.state_dict(keep_vars=True).values()]
+
+
 class Stack:
     """Networks of one shape, trained together.
 
@@ -164,11 +169,11 @@ class Stack:
         return [t.detach().unsqueeze(0) if self.lanes == 1 else t.detach() for t in self._tensors]
 
     @torch.no_grad()
-    def load(self, networks: Sequence[Backbone]) -> None:
-        """Take each lane's values from a network."""
+    def load(self, states: Sequence[Sequence[Tensor]]) -> None:
+        """Take each lane's values from a network's, as :func:`values` gives them."""
         mine = self.state()
-        for lane, network in enumerate(networks):
-            for tensor, value in zip(mine, network.state_dict(keep_vars=True).values(), strict=True):
+        for lane, state in enumerate(states):
+            for tensor, value in zip(mine, state, strict=True):
                 tensor[lane].copy_(value)
 
     def seed(self, seeds: Sequence[int]) -> None:

@@ -18,7 +18,7 @@ from bench.training.inputs import Held
 from bench.training.lanes import Lane, score
 from bench.training.loop import Rows, Stage, Start, logits, train
 from bench.training.protocol import Split, batch_order
-from bench.training.stack import Stack
+from bench.training.stack import Stack, values
 from bench.transfer.start import trainable_parameters
 from bench.transfer.strategy import Phase, Strategy, point
 
@@ -47,7 +47,7 @@ def rows(x, y, lanes=1, depth=0):
 def train_one(network, stages, data, batches, recipe, lr, start=START, stop=None):
     """Train a network in place, as the only lane of its stack."""
     stack = Stack(network, 1)
-    stack.load([network])
+    stack.load([values(network)])
     batches = None if batches is None else torch.as_tensor(batches).unsqueeze(0)
     x = data.x.x.to(next(network.parameters()).dtype)
     train(stack, stages, lambda _: rows(x, data.y), batches, recipe, torch.tensor([lr], dtype=torch.float64), [start],
@@ -57,7 +57,7 @@ def train_one(network, stages, data, batches, recipe, lr, start=START, stop=None
 
 def predict(network, x, y):
     stack = Stack(network, 1)
-    stack.load([network])
+    stack.load([values(network)])
     return logits(stack, rows(x, y))
 
 
