@@ -31,6 +31,7 @@ from bench.training.data import Data, prepare
 from bench.training.fit import Fitted, fit
 from bench.training.lanes import Lane, Layout, Tested, evaluate
 from bench.training.loop import Start
+from bench.training.precision import computing
 from bench.training.protocol import Split, pool_order, split_pool
 from bench.transfer.start import copy_blocks, copy_head, trainable_parameters
 from bench.trial import SCHEMA_VERSION, Check, SourceModel, Trial
@@ -133,7 +134,8 @@ class Runner:
         """Train and keep source models of one shape."""
         layout = self._layout(models[0].backbone, models[0].shape)
         tasks = [self.task(model.source, model.shape) for model in models]
-        found = train_sources(self.plan, models, tasks, self.device, layout)
+        with computing(self.plan.suite.precision, self.device):
+            found = train_sources(self.plan, models, tasks, self.device, layout)
         return [
             record if network is None else save_source(network, record, path_of(self.source_folder, model))
             for model, (network, record) in zip(models, found, strict=True)
@@ -160,10 +162,11 @@ class Runner:
         target, layout = self.task(first.target, shape), self._layout(first.backbone, shape)
         lanes = [self._lane(trial, target) for trial in trials]
         strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
-        if strategy.trained:
-            fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps)
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
-        tested = evaluate(lanes, untouched, layout)
+        with computing(plan.suite.precision, self.device):
+            if strategy.trained:
+                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps)
+            tested = evaluate(lanes, untouched, layout)
         seconds = (time.perf_counter() - began) / len(trials)
         return [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
 

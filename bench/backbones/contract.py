@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bench.backbones.base import Backbone, build
+from bench.backbones.stack import Stack, values
 from bench.backbones.weights import load_into
 from bench.registry import BACKBONES
 from bench.seeding import generator
@@ -47,7 +48,8 @@ def check_backbone(
     Its depth is the declared one; its features have shape (N, width); running the blocks one by one
     from any cut is the same as running the network, and no block changes what it is given; frozen
     blocks get no gradient and stay in evaluation mode while the others train; initial values depend
-    on the seeds alone, the head's on its own; a state dict goes in and out.
+    on the seeds alone, the head's on its own; a state dict goes in and out; where lanes are declared, a
+    stack computes what its networks would.
 
     Parameters
     ----------
@@ -194,11 +196,35 @@ def _check_frozen(subject: _Subject, network: Backbone, depth: int) -> Iterator[
         yield f"{where}, the batch-norm statistics of the other blocks do not move"
 
 
+def _check_lanes(subject: _Subject, network: Backbone) -> Iterator[str]:
+    """Where lanes are declared: a stack of networks gives the logits and gradients of each."""
+    if BACKBONES.get(subject.name).meta.get("lanes") is None:
+        return
+    singles = [subject.build(seed, seed).double().freeze(0).eval() for seed in (1, 2, 3)]
+    stack = Stack(singles[0], len(singles))
+    stack.load([values(single) for single in singles])
+    stack.network.eval()
+    x = subject.inputs(network).double()
+    together = stack.logits(stack.arrange(torch.stack([x * (1 + lane) for lane in range(len(singles))])))
+    together.square().mean((1, 2)).sum().backward()
+    grads = [p.grad for p in stack.network.parameters()]
+    for lane, single in enumerate(singles):
+        alone = single(x * (1 + lane))
+        alone.square().mean().backward()
+        if not _close(together[lane], alone):
+            yield "side by side in lanes, networks give other logits than alone; declare it without lanes"
+            return
+        if any(not _close(g[lane], p.grad) for g, p in zip(grads, single.parameters(), strict=True)):
+            yield "side by side in lanes, networks have other gradients than alone; declare it without lanes"
+            return
+
+
 _CHECKS = {
     "depth and shapes": _check_form,
     "the seeds": _check_seeds,
     "the cuts between blocks": _check_cuts,
     "frozen blocks": _check_freezing,
+    "lanes": _check_lanes,
 }
 
 

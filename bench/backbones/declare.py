@@ -25,7 +25,7 @@ def backbone(
         Number of blocks L, or a function from the backbone's arguments to it; known without building
         the network, so that a plan needs no torch.
     lanes : callable, optional
-        For a backbone made of layers that :class:`bench.training.stack.Stack` can put side by side: from
+        For a backbone made of layers that :class:`bench.backbones.stack.Stack` can put side by side: from
         the shape of an input and the machine ("cpu" or "cuda") to how many trainings to stack, as
         measured. Without it, one is trained after the other.
     """

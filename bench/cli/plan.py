@@ -67,7 +67,7 @@ def _table(title: str, tallies: dict[str, Tally]) -> None:
 def _estimate(plan: Plan, counts: Counts, jobs: int | None) -> str:
     """Say how long what is missing may take, and what that rests on."""
     from bench.cli.wording import counted, duration
-    from bench.launch.driver import default_jobs
+    from bench.launch.machine import default_jobs
     from bench.suite.estimate import estimate
 
     if not counts.all_trials.missing:

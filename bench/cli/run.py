@@ -46,7 +46,8 @@ def run(
     """
     from bench.cli.after import say_results
     from bench.cli.progress import Outlook, watch
-    from bench.launch.driver import choose_device, default_jobs, run_suite
+    from bench.launch.driver import run_suite
+    from bench.launch.machine import choose_device, default_jobs
     from bench.suite import Selection
 
     loaded = read_suite(suite, seeds, plugin)
@@ -95,7 +96,7 @@ def _say_header(suite: Suite, folder: Path, device: str, jobs: int, where: list[
     from bench.cli.wording import counted, state
 
     trials, models = counts.all_trials, counts.all_models
-    workers = counted(jobs, "worker") if jobs else "in this process"
+    workers = f"{counted(jobs, 'worker')} of one thread" if jobs else "in this process"
     only = f" where {' '.join(where)}" if where else ""
     _err(f"ntbench {__version__}: suite {suite.name}{only} -> {folder} ({device}, {workers})")
     _err(f"{counted(models.total, 'source model')}: {state(models.done, models.failed, models.missing)}")

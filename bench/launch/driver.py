@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from bench import provenance
 from bench.errors import BenchError, Problem, StoreError, SuiteError
 from bench.launch.inline import Inline
+from bench.launch.machine import choose_device, default_jobs, layout
 from bench.launch.processes import LocalProcesses
 from bench.launch.units import failure, measurement, setup_to_json
 from bench.model_files import is_intact, path_of
@@ -74,38 +75,6 @@ class Outcome:
     interrupted: bool = False
 
 
-def choose_device(device: str) -> str:
-    """Return "cpu" or "cuda" for "auto", "cpu" or "cuda".
-
-    Raises
-    ------
-    BenchError
-        When CUDA is asked for and there is none.
-    """
-    if device == "cpu":
-        return "cpu"
-    if device not in ("auto", "cuda"):
-        raise BenchError(f'--device "{device}" is not one of auto, cpu, cuda')
-    # Importing torch takes seconds, so it is only asked where there is a driver at all.
-    if Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi"):
-        import torch
-
-        if torch.cuda.is_available():
-            return "cuda"
-    if device == "cuda":
-        raise BenchError("--device cuda: torch finds no CUDA device on this machine")
-    return "cpu"
-
-
-def default_jobs(device: str) -> int:
-    """Return how many workers to start: one a usable core, or one for a GPU."""
-    import os
-
-    if device == "cuda":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_suite(
     suite: Suite,
     out: str | Path,
@@ -145,6 +114,7 @@ def run_suite(
         with launcher, _work_folder(ledger.folder) as work:
             plan = _read_data(suite, stored, ledger, work, progress, selection, stored.machine or device)
             what = {"suite": suite.name, "layout": plan.machine, "config": suite.to_run(ledger.folder)}
+            progress.note(layout(plan))
             ledger.append({"kind": "run", **provenance.describe(device, jobs), **what})
             sources = ledger.folder / "sources"
             sources.mkdir(exist_ok=True)

@@ -90,6 +90,7 @@ class Cuts:
             below, start = self._below(key, depth, first, index, inputs)
             with torch.no_grad():
                 made = network.run_blocks(below, start, depth)
+            made = made if made.dtype in _DTYPES else made.float()
             self.computed += len(made)
             if out is None:
                 out = self._room((key, depth), made, end)

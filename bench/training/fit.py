@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.backbones.base import Backbone
+from bench.backbones.stack import Stack, values
 from bench.errors import TrialError
 from bench.seeding import derive
 from bench.suite.model import Recipe
@@ -18,7 +19,6 @@ from bench.training.augment import Augment
 from bench.training.lanes import Lane, Layout, padded, rows_of, score, stacked
 from bench.training.loop import Rows, Stage, logits, train
 from bench.training.protocol import batch_order
-from bench.training.stack import Stack, values
 from bench.triangle import Phase
 
 

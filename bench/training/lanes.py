@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from bench.backbones.base import Backbone
+from bench.backbones.stack import Stack, values
 from bench.training.cuts import Frozen
 from bench.training.data import Data
 from bench.training.inputs import Inputs, join
 from bench.training.loop import Rows, Start, lane_losses, logits
 from bench.training.protocol import Split
-from bench.training.stack import Stack, values
 
 T = TypeVar("T")
 SCRATCH = Start()

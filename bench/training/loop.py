@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from bench.backbones.stack import Stack
 from bench.suite.model import Recipe
 from bench.training.inputs import CHUNK, Inputs
-from bench.training.stack import Stack
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 

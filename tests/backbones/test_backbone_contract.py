@@ -167,3 +167,24 @@ def test_the_caller_s_random_state_is_left_alone():
     before = torch.random.get_rng_state()
     check_backbone("test-good", (4,))
     assert torch.equal(before, torch.random.get_rng_state())
+
+
+class Mixing(nn.ReLU):
+    """Passes for a channel-wise layer, and is none."""
+
+    def forward(self, x):
+        return super().forward(x) + x.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [(nn.ReLU(), None), (Mixing(), "side by side in lanes"), (nn.GroupNorm(2, 4), "GroupNorm layer cannot be stacked")],
+    ids=["good", "mixing", "no form"],
+)
+def test_a_backbone_that_declares_lanes_must_give_the_same_in_lanes(layer, message):
+    backbone("test-lanes", depth=2, lanes=lambda shape, machine: 4)(lambda shape: two(nn.Linear(4, 4), layer))
+    try:
+        problems = check_backbone("test-lanes", (4,))
+    finally:
+        del BACKBONES._entries["test-lanes"]
+    assert (message in " ".join(problems)) if message else problems == []

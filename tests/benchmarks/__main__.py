@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in asked.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are: {', '.join(BENCHMARKS)}")
-    from bench.launch.driver import choose_device
+    from bench.launch.machine import choose_device
 
     options = Options(choose_device(asked.device), asked.rounds, asked.full, asked.folder)
     rows = []

@@ -57,10 +57,10 @@ def training(
     network: Backbone, x: Tensor, y: Tensor, frozen: int, cached: bool, epochs: int = EPOCHS
 ) -> Callable[[], Backbone]:
     """Return a training above `frozen` blocks; the one place here that knows the loop's form."""
+    from bench.backbones.stack import Stack
     from bench.training.cuts import activations
     from bench.training.inputs import Held
     from bench.training.loop import Rows, Stage, Start, train
-    from bench.training.stack import Stack
 
     generator = torch.Generator().manual_seed(1)
     orders = [torch.randperm(len(x), generator=generator) for _ in range(epochs)]

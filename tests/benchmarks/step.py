@@ -72,9 +72,9 @@ def stacked(setting: Setting, lanes: int) -> Callable[[], nn.Module]:
 
     This function and :func:`ours` are where the benchmarks know that loop's form.
     """
+    from bench.backbones.stack import Stack
     from bench.training.inputs import Held
     from bench.training.loop import Rows, Stage, Start, train
-    from bench.training.stack import Stack
 
     recipe = Recipe(optimizer="adam", schedule="constant", checkpoints=1, steps=len(setting.batches), batch_size=BATCH)
     stack = Stack(setting.network, lanes)

@@ -126,7 +126,7 @@ def test_ctrl_c_finishes_what_is_in_flight_and_the_rest_later(reference, tmp_pat
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no processor affinity on this system")
 def test_as_many_workers_as_usable_cores():
-    from bench.launch.driver import default_jobs
+    from bench.launch.machine import default_jobs
 
     assert default_jobs("cpu") == len(os.sched_getaffinity(0))
     assert default_jobs("cuda") == 1

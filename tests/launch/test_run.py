@@ -9,7 +9,7 @@ import bench
 from bench.errors import BenchError, SuiteError
 from bench.launch.driver import Silent
 from bench.results import load_correctness
-from bench.store import LEDGER, read_records
+from bench.store import LEDGER, read_records, read_stored
 
 MEASURED = ["test_accuracy", "test_loss", "val_accuracy", "val_loss", "learning_rate", "best_step", "key"]
 
@@ -272,3 +272,51 @@ def test_accuracies_of_the_same_trial_do_not_depend_on_the_rest_of_the_suite(fin
     assert len(both) == len(few)
     for name in MEASURED[:-1]:
         np.testing.assert_array_equal(both[name], both[f"{name}_all"])
+
+
+LANED = {
+    "name": "laned", "backbones": [{"backbone": "cnn", "channels": [3, 5], "norm": "batch", "name": "cnn"}],
+    "strategies": ["zero-shot", "feature-extraction", "fine-tune", "layer-transfer", "gradual-unfreezing"],
+    "target_sizes": [20], "seeds": 3, "image_size": 8, "measures": [], "lanes": 4,
+    "tasks": {"source": {"task": "printed-digits", "n": 200, "n_test": 50}},
+    "pairs": [{"target": "digits", "sources": ["source", "noise"]}],
+    "recipe": {"steps": 8, "learning_rates": [0.05, 0.2], "checkpoints": 2}, "source_recipe": {"steps": 10},
+}  # fmt: skip
+
+
+def test_rows_do_not_depend_on_what_else_is_run_or_missing(tmp_path):
+    """Other seeds, a part of the pairs first: what is stacked with what changes, no number does."""
+    whole = run(LANED, tmp_path / "whole")
+    assert (whole.status == "ok").all()
+    assert set(whole.cut.dropna()) == {"cached"}
+    part = {**LANED, "pairs": [{"target": "digits", "source": "noise"}], "seeds": [1]}
+    run({**part, "strategies": ["fine-tune"]}, tmp_path / "parts")
+    run(part, tmp_path / "parts")
+    assert same(run(LANED, tmp_path / "parts"), whole)
+
+
+def test_a_run_folder_keeps_the_layout_of_its_first_run(tmp_path, monkeypatch):
+    from bench.launch import driver
+
+    first = run(LANED | {"lanes": "auto"}, tmp_path)
+    monkeypatch.setattr(driver, "choose_device", lambda device: "cpu")
+    records = [r for r in read_records(tmp_path) if r["kind"] == "run"]
+    assert [r["layout"] for r in records] == ["cpu"]
+    assert read_stored(tmp_path).machine == "cpu"
+    assert same(run(LANED | {"lanes": "auto"}, tmp_path), first)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "tf32"])
+def test_other_precisions_run_and_are_other_rows(tmp_path, precision):
+    rows = run({**LANED, "seeds": 1, "precision": precision}, tmp_path)
+    assert (rows.status == "ok").all()
+    exact = run({**LANED, "seeds": 1}, tmp_path)
+    assert not set(rows.key) & set(exact.key)
+
+
+def test_augmentation_is_said_in_the_rows(tmp_path):
+    suite = {**LANED, "seeds": 1, "recipe": {**LANED["recipe"], "augment": ["flip", "shift"]}}
+    rows = run(suite, tmp_path)
+    frozen = rows[rows.strategy.isin(["feature-extraction", "layer-transfer"])]
+    assert set(frozen.cut) == {"recomputed"}
+    assert rows[rows.strategy == "scratch"].cut.isna().all()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.backbones.base import build
+from bench.backbones.stack import Stack
 from bench.errors import BenchError
 from bench.suite.model import Recipe
 from bench.training.cuts import Cuts, Frozen
@@ -20,7 +21,6 @@ from bench.training.inputs import Held
 from bench.training.lanes import Lane, Layout, evaluate
 from bench.training.loop import Start
 from bench.training.protocol import Split
-from bench.training.stack import Stack
 from bench.triangle import Phase
 
 CLASSES, POOL = 3, 80

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bench.backbones.base import build
+from bench.backbones.stack import Stack, values
 from bench.errors import TrialError
 from bench.suite.model import Recipe
 from bench.training.data import Data
@@ -18,7 +19,6 @@ from bench.training.inputs import Held
 from bench.training.lanes import Lane, score
 from bench.training.loop import Rows, Stage, Start, logits, train
 from bench.training.protocol import Split, batch_order
-from bench.training.stack import Stack, values
 from bench.transfer.start import trainable_parameters
 from bench.transfer.strategy import Phase, Strategy, point
 
