@@ -163,13 +163,20 @@ def choose_threads(study: Study) -> int:
 
 
 def agreement(rounds: Sequence[Round], reference: Accuracies, name: str, on: str) -> dict[str, str]:
-    """Compare a script's accuracies with the harness's on the same cells: script minus harness, in fractions."""
+    """Compare a script's accuracies with the harness's on the same cells: script minus harness, in fractions.
+
+    Cells of one seed share their examples and often their source, so the standard error is that of the
+    mean over seeds, each seed counting by its mean.
+    """
     found: Accuracies = {}
     for one in rounds:
         found |= one.accuracies[name]
-    differences = [accuracy - reference[cell] for cell, accuracy in found.items()]
-    error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else math.nan
-    values = ("suite", name, str(len(differences)), f"{statistics.mean(differences):.4f}", f"{error:.4f}", on)
+    by_seed = defaultdict(list)
+    for cell, accuracy in found.items():
+        by_seed[cell[-1]].append(accuracy - reference[cell])
+    means = [statistics.mean(differences) for differences in by_seed.values()]
+    error = statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan
+    values = ("suite", name, str(len(found)), f"{statistics.mean(means):.4f}", f"{error:.4f}", on)
     return dict(zip(ACCURACY, values, strict=True))
 
 
