@@ -4,15 +4,16 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help install bench test results lint clean
+.PHONY: help install bench test results benchmarks lint clean
 
 help:
-	@echo "make bench    install, run the default suite, print its table and where the report is"
-	@echo "make test     install, run the tests"
-	@echo "make install  install into $(VENV)"
-	@echo "make results  run every suite and put its rows, tables and figures under results/"
-	@echo "make lint     check style"
-	@echo "make clean    remove $(VENV) (runs and results stay)"
+	@echo "make bench       install, run the default suite, print its table and where the report is"
+	@echo "make test        install, run the tests"
+	@echo "make install     install into $(VENV)"
+	@echo "make results     run every suite and put its rows, tables and figures under results/"
+	@echo "make benchmarks  measure speed against other ways; writes results/benchmarks/ratios.csv"
+	@echo "make lint        check style"
+	@echo "make clean       remove $(VENV) (runs and results stay)"
 
 install: $(READY)
 
@@ -39,6 +40,11 @@ results: $(READY)
 	  $(BIN)/ntbench run experiments/$$suite.toml && mkdir -p results/$$suite && \
 	  (cd runs/$$suite && cp $(KEPT) *.png ../../results/$$suite/) || exit; \
 	done
+
+# Ratios mean something on a quiet machine only. ARGS names some: make benchmarks ARGS="step cut".
+benchmarks: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,benchmarks]'
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

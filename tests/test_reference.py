@@ -16,7 +16,7 @@ from bench.suite import Plan, load_suite
 REPOSITORY = Path(__file__).resolve().parent.parent
 RESULTS = REPOSITORY / "results"
 SUITES = sorted(path.stem for path in (REPOSITORY / "experiments").glob("*.toml"))
-KEPT = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
+KEPT = sorted(path.parent.name for path in RESULTS.glob("*/results.parquet"))
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -100,3 +100,12 @@ def test_the_readmes_suite_is_well_formed(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(text)
     assert load_suite(path).pairs[0].target == "xrays"
+
+
+def test_the_table_of_ratios_in_the_readme_is_the_stored_one():
+    from benchmarks.ratios import markdown, read
+
+    rows = read(RESULTS / "benchmarks" / "ratios.csv")
+    readme = (REPOSITORY / "README.md").read_text()
+    assert rows
+    assert f"<!-- ratios:begin -->\n{markdown(rows)}\n<!-- ratios:end -->" in readme

@@ -1,6 +1,6 @@
 """All benchmarks by one command: ``python -m tests.benchmarks``, from the top of the checkout.
 
-Rows are merged into results/benchmarks/ratios.csv. ``ratio`` is the quantity that ``benchmark`` names,
+Rows are merged into results/benchmarks/ratios.csv, and that table stands in the README. ``ratio`` is the quantity that ``benchmark`` names,
 divided by that of ``baseline``: the median over rounds in which the two take turns, ``low`` and ``high``
 being the smallest and the largest round. Run it on a quiet machine.
 """
@@ -12,7 +12,9 @@ import importlib
 import sys
 from pathlib import Path
 
-from .ratios import Options, machine, merge, show
+from .ratios import Options, machine, markdown, merge, read, show, write_between
+
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 # Name -> what it takes. Each is a module beside this one with a function `measure(options)`.
 BENCHMARKS = {
@@ -50,7 +52,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"\n{name}: {BENCHMARKS[name]}", flush=True)
         measured = importlib.import_module(f".{name}", __package__).measure(options)
         found = [line.row(machine(options.device)) for line in measured]
-        merge(options.folder / "ratios.csv", found)  # at once: a benchmark that fails later loses nothing
+        table = options.folder / "ratios.csv"
+        merge(table, found)  # at once: a benchmark that fails later loses nothing
+        if options.folder == Options.folder:
+            write_between(README, "ratios", markdown(read(table)))
         rows += found
     print("\n" + show(rows))
     return 1 if any(row["met"] == "no" for row in rows) else 0

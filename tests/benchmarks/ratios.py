@@ -160,6 +160,19 @@ def _place(row: Mapping[str, str]) -> tuple[str, str]:
     return row["machine"], row["benchmark"].partition(":")[0]
 
 
+def markdown(rows: Sequence[Mapping[str, str]], columns: Sequence[str] = COLUMNS) -> str:
+    """Lay rows out as a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *([row[name] for name in columns] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write_between(path: Path, mark: str, text: str) -> None:
+    """Replace what stands between ``<!-- mark:begin -->`` and ``<!-- mark:end -->`` in a file."""
+    begin, end = f"<!-- {mark}:begin -->\n", f"<!-- {mark}:end -->"
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    path.write_text(f"{before}{begin}{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+
+
 def show(rows: Sequence[Mapping[str, str]], columns: Sequence[str] = COLUMNS) -> str:
     """Lay rows out as aligned text."""
     lines = [tuple(columns), *(tuple(row[name] for name in columns) for row in rows)]
