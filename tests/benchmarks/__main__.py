@@ -1,8 +1,8 @@
 """All benchmarks by one command: ``python -m tests.benchmarks``, from the top of the checkout.
 
-Rows are merged into results/benchmarks/ratios.csv, and that table stands in the README. ``ratio`` is the quantity that ``benchmark`` names,
-divided by that of ``baseline``: the median over rounds in which the two take turns, ``low`` and ``high``
-being the smallest and the largest round. Run it on a quiet machine.
+Rows are merged into results/benchmarks/ratios.csv, and that table stands in the README. ``ratio`` is the
+quantity that ``benchmark`` names, divided by that of ``baseline``: the median over rounds in which the two
+take turns, ``low`` and ``high`` being the smallest and the largest round. Run it on a quiet machine.
 """
 
 from __future__ import annotations
