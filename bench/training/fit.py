@@ -52,15 +52,20 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A look at validation data: better ones are greater."""
+    """A look at validation data."""
 
     accuracy: float
     loss: float
+    rate: float
     step: int
 
     def beats(self, other: Checkpoint | None) -> bool:
-        """Whether this model is to be preferred; on a tie the other one is."""
-        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        """Whether this model is to be preferred, in whatever order the two were looked at."""
+        return other is None or self._rank > other._rank
+
+    @property
+    def _rank(self) -> tuple[float, ...]:
+        return (self.accuracy, -self.loss, -self.rate, -self.step)
 
 
 def plan_stages(path: Sequence[Phase], steps: int) -> list[Stage]:
@@ -151,19 +156,21 @@ def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Rec
         for lane, job in enumerate(placed):
             if job is None:
                 continue
-            i, rate = job
+            i, _ = job
             results[i].curve += watch.curves[lane]
             results[i].cut = run.cut
             look = watch.best[lane]
             if look is not None and look.beats(best[i]):
-                best[i], results[i].learning_rate = look, rate
+                best[i] = look
                 watch.hand_over(lane, lanes[i].network)
     for result, look in zip(results, best, strict=True):
+        result.curve.sort(key=lambda point: point[:2])
         if look is None:
             rates = ", ".join(f"{lr:g}" for lr in recipe.learning_rates)
             result.error = TrialError(f"training diverged at every learning rate tried ({rates}); use smaller ones")
         else:
-            result.val_accuracy, result.val_loss, result.best_step = look.accuracy, look.loss, look.step
+            result.val_accuracy, result.val_loss = look.accuracy, look.loss
+            result.learning_rate, result.best_step = look.rate, look.step
     if recipe.refit:
         _refit(stack, lanes, initial, results, stages, recipe, layout)
     return results
@@ -324,7 +331,7 @@ class _Validate(_Keeper):
                 self._diverged[lane] = True
                 continue
             self.curves[lane].append((rate, done, loss, val_loss, accuracy))
-            look = Checkpoint(accuracy, val_loss, done)
+            look = Checkpoint(accuracy, val_loss, rate, done)
             if done >= self.first_choice and look.beats(self.best[lane]):
                 self.best[lane] = look
                 better.append(lane)

@@ -182,3 +182,17 @@ def test_a_layer_without_a_form_for_lanes_is_named():
     made.blocks["conv1"].append(torch.nn.GroupNorm(2, 4))
     with pytest.raises(BenchError, match="a GroupNorm layer cannot be stacked"):
         Stack(made, 2)
+
+
+@settings(deadline=None, max_examples=15)
+@given(width=st.integers(2, 7), places=st.lists(st.integers(0, 9), min_size=1, max_size=4))
+def test_ties_go_to_the_smaller_rate_whatever_stack_it_stood_on(width, places):
+    """All rates give the same: nothing is trained at rates this small."""
+    lanes = lanes_of("mlp", len(places), dtype=torch.float32)
+    for lane, place in zip(lanes, places, strict=True):
+        lane.place = place
+    rates = (1e-30, 2e-30, 3e-30)
+    recipe = Recipe(steps=2, batch_size=16, learning_rates=rates, checkpoints=2)
+    for found in fit(lanes, (Phase(0),), recipe, Layout(width)):
+        assert (found.learning_rate, found.best_step) == (1e-30, 1)
+        assert [point[:2] for point in found.curve] == [(rate, step) for rate in rates for step in (1, 2)]
