@@ -320,3 +320,12 @@ def test_augmentation_is_said_in_the_rows(tmp_path):
     frozen = rows[rows.strategy.isin(["feature-extraction", "layer-transfer"])]
     assert set(frozen.cut) == {"recomputed"}
     assert rows[rows.strategy == "scratch"].cut.isna().all()
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_data_that_do_not_fit_in_memory_give_the_same_rows(tmp_path, monkeypatch, lanes):
+    """Inputs mapped and prepared batch by batch, activations spilt to files, nothing copied together."""
+    suite = {**LANED, "seeds": 2, "lanes": lanes}
+    expected = run(suite, tmp_path / "in memory")
+    monkeypatch.setenv("NTBENCH_MEMORY", "2K")
+    assert same(run(suite, tmp_path / "mapped"), expected)
