@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from bench.errors import StoreError
-from bench.report.figure import gap_against_similarity, gap_map
+from bench.errors import BenchError, StoreError
+from bench.report.figures import panels
+from bench.report.files import write_file
 from bench.report.findings import findings
-from bench.report.grid import NEAR, SETTING
-from bench.report.style import slug
+from bench.report.grid import NEAR
 from bench.report.table import format_table
 from bench.schema import OK, conform
 from bench.stats.gap import negative_transfer
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-MAP = "gap_map"
 SHOWN_ERRORS = 10
 
 
@@ -81,25 +80,19 @@ def write_report(
         written.append(_write(out / f"{name}.parquet", lambda file, t=bare: t.to_parquet(file, index=False)))
     table = format_table(comparisons, "md", near=near) if len(comparisons) else ""
     written.append(_write_text(out / "table.md", table or "No comparison has a result yet.\n"))
-    figures = _write_figures(comparisons, out, near)
+    figures = _write_figures(rows, comparisons, out, near)
     page = _page(rows, comparisons, table, figures, header or {}, near)
     return [_write_text(out / "report.md", page), *written, *figures]
 
 
-def _write_figures(comparisons: pd.DataFrame, out: Path, near: str) -> list[Path]:
+def _write_figures(rows: pd.DataFrame, comparisons: pd.DataFrame, out: Path, near: str) -> list[Path]:
+    """Draw what the results have enough for; the HTML report says what they lack for the others."""
     if comparisons["ntg"].notna().sum() == 0:
         return []
-    settings = list(comparisons.groupby(SETTING, dropna=False, sort=True))
-    varying = [name for name in SETTING if comparisons[name].nunique(dropna=False) > 1]
     written = []
-    for setting, part in settings:
-        part.attrs = comparisons.attrs
-        named = dict(zip(SETTING, setting, strict=True))
-        tail = "".join(f"-{slug(str(named[name]))}" for name in varying)
-        written.append(_write_figure(out / f"{MAP}{tail}.png", gap_map(part, near=near)))
-    if (comparisons[near].notna() & comparisons["ntg"].notna()).any():
-        figure = gap_against_similarity(comparisons, measure=near)
-        written.append(_write_figure(out / "gap_against_similarity.png", figure))
+    for panel in panels(rows, comparisons, near=near):
+        with suppress(BenchError):
+            written.append(_write_figure(out / f"{panel.name}.png", panel.draw()))
     return written
 
 
@@ -160,21 +153,11 @@ def _write_figure(path: Path, figure: Figure) -> Path:
 
 
 def _write_text(path: Path, text: str) -> Path:
-    return _write(path, lambda file: file.write(text.encode("utf-8")))
+    return write_file(path, text)
 
 
 def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> Path:
-    """Fill a file beside `path`, sync it and move it into place."""
+    """Fill a file and put it in place."""
     content = io.BytesIO()
     fill(content)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror}") from error
-    return path
+    return write_file(path, content.getvalue())
