@@ -109,6 +109,11 @@ COMPARISON: tuple[Column, ...] = (
     Column("suite", "string", "Suite that the trials belong to"),
     Column("validation", "string", "Where validation data came from"),
     Column("source_accuracy", "float64", "Mean accuracy of the source models on their own test set, fraction"),
+    Column("test", "string", "Which test gave the p values: t (paired) or sign-flip (exact)"),
+    Column("contrast", "string", "Named contrast that the comparison belongs to; missing for the others"),
+    Column("ntg_boot_low", "float64", "Lower end of the gap's bootstrap interval, fraction; NaN unless asked for"),
+    Column("ntg_boot_high", "float64", "Upper end of the gap's bootstrap interval, fraction; NaN unless asked for"),
+    Column("resampled", "string", 'What that bootstrap resampled: "seeds" or "seeds and examples"'),
     *MEASURES,
 )
 

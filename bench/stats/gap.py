@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +10,11 @@ import numpy as np
 from bench.errors import BenchError, DataError, nearest, unknown
 from bench.schema import COMPARISON, OK, SCRATCH, TRIAL, conform, similarity_columns
 from bench.stats import paired
+from bench.stats.bootstrap import BOTH, gap_intervals
 from bench.stats.edges import grid_edges
-from bench.stats.verdict import CORRECTIONS, correct, verdicts
+from bench.stats.family import check_contrasts, families, name_contrasts
+from bench.stats.verdict import CORRECTIONS, verdicts
+from bench.stats.verdict import correct as correct_p
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +24,8 @@ SCOPE = ["suite", "validation"]
 SETTING = [*SCOPE, "target", "backbone", "target_size"]
 COMPARISON_KEY = [*SETTING, "source", "weighting", "strategy", "transfer_depth", "frozen_depth"]
 REQUIRED = ["source", "target", "backbone", "strategy", "target_size", "seed", "test_accuracy"]
+AUTO = "auto"
+INTERVALS = ("t", "bootstrap")
 TESTS = {
     "t": (paired.t_test, paired.t_equivalence),
     "sign-flip": (paired.sign_flip_test, paired.sign_flip_equivalence),
@@ -35,6 +40,9 @@ def negative_transfer(
     test: str = "t",
     correction: str = "holm",
     family: Sequence[str] = ("target", "target_size"),
+    contrasts: Mapping[str, Mapping[str, Any]] | None = None,
+    interval: str = "t",
+    correct: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     r"""Compare every transfer with training from scratch.
 
@@ -56,13 +64,26 @@ def negative_transfer(
         Half-width of the equivalence region, as a fraction: 0.01 is one point of accuracy.
     alpha : float
         Level of the verdicts; intervals cover 1 - alpha.
-    test : {"t", "sign-flip"}
+    test : {"t", "sign-flip", "auto"}
         The paired t test, or the exact sign-flip test over seeds. With "sign-flip" the equivalence test
-        is by sign flips too. Where all seeds agree exactly, "t" falls back on sign flips.
+        is by sign flips too. Where all seeds agree exactly, "t" falls back on sign flips. "auto" takes the
+        sign-flip test, which assumes no distribution, wherever its least p value 2/2^n could survive the
+        correction over the whole family, and the t test elsewhere; the data have no say in it.
     correction : {"holm", "fdr_bh"}
         How p values are corrected; both tests are corrected over the same family.
     family : sequence of str
         Columns that delimit a family of comparisons; a suite and a way of validation always do.
+        :data:`bench.stats.family.MAP` makes a transfer map (one pair at one size) a family.
+    contrasts : mapping of name to conditions, optional
+        The few comparisons that a study is about, named in advance: ``{"frozen copies harm": {"source":
+        "A", "strategy": "layer-transfer", "transfer_depth": 4}}``. They make up a family of their own,
+        corrected by Holm's method; everything else is corrected without them.
+    interval : {"t", "bootstrap"}
+        With "bootstrap", or with `correct`, the columns `ntg_boot_low` and `ntg_boot_high` are filled
+        (see :mod:`bench.stats.bootstrap`); the paired t interval over seeds is always there.
+    correct : mapping of key to bool array, shape (n_test,), optional
+        Which test examples each trial got right, as :func:`bench.load_correctness` gives it. With them
+        the bootstrap resamples seeds and examples, without them seeds only; `resampled` says which.
 
     Returns
     -------
@@ -75,42 +96,79 @@ def negative_transfer(
     DataError
         When a column is missing, an accuracy is no fraction, or two different results claim one place.
     UnknownName
-        For an unknown test, correction or family column.
+        For an unknown test, correction, interval, family or contrast column.
     """
-    _check_options(margin, alpha, test, correction, family)
+    _check_options(margin, alpha, test, correction, family, interval)
+    check_contrasts(contrasts or {})
     rows = prepare(rows)
     measures = similarity_columns(rows)
     trials, warnings = _pair(rows)
     table = _summarise(trials, measures)
-    p_test, equivalence_test = TESTS[test]
-    columns: dict[str, np.ndarray] = {
-        name: np.full(len(table), np.nan) for name in ("ntg", "ntg_low", "ntg_high", "p_value", "p_equivalence")
-    }
-    for members, matrix in _differences(trials, len(table)):
-        columns["ntg"][members] = matrix.mean(axis=0)
-        columns["ntg_low"][members], columns["ntg_high"][members] = paired.interval(matrix, alpha)
-        columns["p_value"][members] = p_test(matrix)
-        columns["p_equivalence"][members] = equivalence_test(matrix, margin)
-    table = table.assign(**columns)
-    groups = table.groupby([*SCOPE, *family], dropna=False).ngroup()
-    table["p_holm"] = correct(table["p_value"], groups, correction)
-    table["p_equivalence_holm"] = correct(table["p_equivalence"], groups, correction)
+    table["contrast"], unfit = name_contrasts(table, contrasts or {})
+    groups = families(table, SCOPE, family)
+    table["test"] = _tests(table["n_seeds"], groups, test, alpha)
+    table = table.assign(**_judge(trials, table["test"].to_numpy(), margin, alpha))
+    table["correction"] = np.where(table["contrast"].notna(), "holm", correction)
+    table["p_holm"] = _corrected(table["p_value"], groups, table["correction"])
+    table["p_equivalence_holm"] = _corrected(table["p_equivalence"], groups, table["correction"])
     table["verdict"] = verdicts(table["ntg"], table["p_holm"], table["p_equivalence_holm"], alpha)
-    table["correction"] = correction
-    warnings += _limits(table, groups, test, alpha) + grid_edges(rows)
+    warnings += unfit + _limits(table, groups, alpha) + grid_edges(rows)
+    if interval == "bootstrap" or correct is not None:
+        found = gap_intervals(trials[trials["paired"]], len(table), correct or {}, alpha)
+        table["ntg_boot_low"], table["ntg_boot_high"], table["resampled"] = found
+        warnings += _seeds_alone(table["resampled"])
     table = conform(table, COMPARISON)
     options = {"margin": margin, "alpha": alpha, "test": test, "correction": correction, "family": list(family)}
+    options |= {"interval": interval, "contrasts": dict(contrasts or {})}
     table.attrs = {"warnings": warnings, **options}
     return table
 
 
-def _check_options(margin: float, alpha: float, test: str, correction: str, family: Sequence[str]) -> None:
+def _tests(n_seeds: pd.Series, groups: pd.Series, test: str, alpha: float) -> pd.Series:
+    """Say which test judges each comparison: by the number of its seeds and the size of its family alone."""
+    import pandas as pd
+
+    if test != AUTO:
+        return pd.Series(test, index=n_seeds.index, dtype="string")
+    tested = n_seeds >= 2
+    sizes = tested.groupby(groups).transform("sum")
+    able = [bool(n >= 2 and paired.resolution(int(n)) * m <= alpha) for n, m in zip(n_seeds, sizes, strict=True)]
+    return pd.Series(np.where(able, "sign-flip", "t"), index=n_seeds.index, dtype="string")
+
+
+def _judge(trials: pd.DataFrame, tests: np.ndarray, margin: float, alpha: float) -> dict[str, np.ndarray]:
+    """Return gap, paired t interval and both p values of every comparison, by the test that each is given."""
+    columns = {name: np.full(len(tests), np.nan) for name in ("ntg", "ntg_low", "ntg_high", "p_value", "p_equivalence")}
+    for members, matrix in _differences(trials, len(tests)):
+        columns["ntg"][members] = matrix.mean(axis=0)
+        columns["ntg_low"][members], columns["ntg_high"][members] = paired.interval(matrix, alpha)
+        for name, (p_test, equivalence_test) in TESTS.items():
+            mine = tests[members] == name
+            columns["p_value"][members[mine]] = p_test(matrix[:, mine])
+            columns["p_equivalence"][members[mine]] = equivalence_test(matrix[:, mine], margin)
+    return columns
+
+
+def _corrected(p: pd.Series, groups: pd.Series, methods: pd.Series) -> np.ndarray:
+    """Correct p values within their families, each family by its method."""
+    corrected = np.full(len(p), np.nan)
+    for method in methods.unique():
+        mine = (methods == method).to_numpy()
+        corrected[mine] = correct_p(p[mine], groups[mine], method)
+    return corrected
+
+
+def _check_options(
+    margin: float, alpha: float, test: str, correction: str, family: Sequence[str], interval: str
+) -> None:
     if not margin > 0:
         raise BenchError(f"margin must be above 0 (a fraction: 0.01 is one point), got {margin}")
     if not 0 < alpha < 1:
         raise BenchError(f"alpha must lie between 0 and 1, got {alpha}")
-    if test not in TESTS:
-        raise unknown("test", test, TESTS)
+    if test not in (*TESTS, AUTO):
+        raise unknown("test", test, (*TESTS, AUTO))
+    if interval not in INTERVALS:
+        raise unknown("interval", interval, INTERVALS)
     if correction not in CORRECTIONS:
         raise unknown("correction", correction, CORRECTIONS)
     if isinstance(family, str):
@@ -182,8 +240,8 @@ def _pair(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     baseline = scratch[scratch["strategy"] == SCRATCH]
     transfer = _at_every_size(rows[~is_scratch], baseline)
     place = [*SETTING, "seed"]
-    beside = baseline[[*place, "done", "test_accuracy"]].rename(
-        columns={"done": "scratch_done", "test_accuracy": "scratch_accuracy"}
+    beside = baseline[[*place, "done", "test_accuracy", "key"]].rename(
+        columns={"done": "scratch_done", "test_accuracy": "scratch_accuracy", "key": "scratch_key"}
     )
     trials = transfer.merge(beside, on=place, how="left").merge(_best_tuned(scratch), on=place, how="left")
     trials["there"] = trials["scratch_done"].notna()
@@ -273,17 +331,27 @@ def _unpaired(trials: pd.DataFrame, possible: pd.Series) -> list[str]:
     return warnings
 
 
-def _limits(table: pd.DataFrame, groups: pd.Series, test: str, alpha: float) -> list[str]:
+def _seeds_alone(resampled: pd.Series) -> list[str]:
+    """Say for how many comparisons the bootstrap could not resample test examples."""
+    without = int((resampled.notna() & (resampled != BOTH)).sum())
+    if not without:
+        return []
+    said = _count(without, "comparison has", "comparisons have")
+    return [f"{said} no record of which test examples were right: the bootstrap resamples their seeds only."]
+
+
+def _limits(table: pd.DataFrame, groups: pd.Series, alpha: float) -> list[str]:
     """Say what the number of seeds cannot decide."""
     warnings = []
     few = int((table["n_seeds"] < 2).sum())
     if few:
         said = _count(few, "comparison has", "comparisons have")
         warnings.append(f"{said} fewer than two seeds: no interval and no verdict is possible.")
-    if test == "sign-flip" and len(table):
-        size = int(groups.value_counts().max())
-        n = int(table["n_seeds"].max())
-        if n and paired.resolution(n) * size > alpha:
+    flipped = (table["test"] == "sign-flip") & (table["n_seeds"] > 0)
+    if flipped.any():
+        size = int(groups[flipped].value_counts().max())
+        n = int(table.loc[flipped, "n_seeds"].max())
+        if paired.resolution(n) * size > alpha:
             warnings.append(
                 f"The sign-flip test over {n} seeds cannot go below p = {paired.resolution(n):.2g}: in a family of "
                 f"{size} comparisons the smallest p value cannot be told from chance at alpha = {alpha:g}."
@@ -299,5 +367,9 @@ def options_of(comparisons: pd.DataFrame) -> dict[str, Any]:
     """Return the parameters that `comparisons` were made with (the defaults where they are unknown)."""
     defaults = {"margin": 0.01, "alpha": 0.05, "test": "t", "family": ["target", "target_size"]}
     known = {name: comparisons.attrs.get(name, value) for name, value in defaults.items()}
-    methods = comparisons["correction"].dropna().unique() if "correction" in comparisons else []
-    return known | {"correction": methods[0] if len(methods) else "holm"}
+    if "correction" not in comparisons:
+        return known | {"correction": "holm"}
+    # Named contrasts are corrected by Holm's method whatever the others are.
+    named = comparisons["contrast"].notna() if "contrast" in comparisons else np.zeros(len(comparisons), bool)
+    methods = comparisons.loc[~named, "correction"].dropna().unique()
+    return known | {"correction": methods[0] if len(methods) else comparisons.attrs.get("correction", "holm")}
