@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import check, listing, new, plan, run, show, status, table
+from bench.cli import check, listing, new, plan, report, run, show, status, table
 
 _EPILOG = "A first run: ntbench new pair mine, then ntbench run mine.toml"
 
@@ -40,6 +40,7 @@ def command() -> Any:
     app.command("run")(run.run)
     app.command("plan")(plan.plan)
     app.command("table")(table.table)
+    app.command("report")(report.report)
     app.command("status")(status.status)
     app.command("show")(show.show)
     app.command("list")(listing.list_names)

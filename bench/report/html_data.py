@@ -1,0 +1,114 @@
+"""What the page of a report computes with: tables, curves and recipes as compact data blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.report.cells import options_of
+from bench.report.packing import pack_columns, short, squeeze, to_json
+from bench.report.style import measure_name
+from bench.schema import COMPARISON, TRIAL, empty, similarity_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.report.material import Material, Part
+
+CHUNK = 2_000  # trials whose curves are unpacked at once
+PAIR = "pair"
+_JOINT = "\x1f"  # between the parts of a source model's place
+
+
+def meta(material: Material) -> dict[str, Any]:
+    """Return what the page must know before any table is opened."""
+    trials, comparisons = _trials(material), _comparisons(material)
+    alphas = {options_of(part.comparisons)["alpha"] for part in material.parts}
+    measures = dict.fromkeys([*similarity_columns(comparisons), *similarity_columns(trials)])
+    points = trials[["strategy", "transfer_depth", "frozen_depth"]].drop_duplicates()
+    many = points["strategy"].value_counts()
+    return {
+        "suites": [_suite(part, material) for part in material.parts],
+        "measures": [{"name": name, "title": measure_name(name)} for name in measures],
+        "level": short(100 * (1 - min(alphas, default=0.05))),
+        "depths": sorted(many[many > 1].index),
+        "chunk": CHUNK if material.curves is not None else None,
+        "tracebacks": bool(material.tracebacks),
+        "tasks": {
+            card["name"]: {"fingerprint": card.get("fingerprint"), "version": card.get("version")}
+            for card in material.made.tasks
+            if "name" in card
+        },
+        "models": {
+            _JOINT.join("" if value is None else str(value) for value in place): {
+                "key": model.get("key"), "steps": model.get("steps"), "learning_rate": model.get("learning_rate")
+            }
+            for place, model in material.made.models.items()
+        },
+    }  # fmt: skip
+
+
+def _suite(part: Part, material: Material) -> dict[str, Any]:
+    run = material.made.last_runs().get(part.suite, {})
+    versions = run.get("versions")
+    machine = [run.get("processor"), run.get("system"), run.get("device")]
+    return {
+        "name": part.suite,
+        "file": part.file,
+        "sizes": part.sizes,
+        "recipe": part.config.get("recipe"),
+        "source_recipe": part.config.get("source_recipe"),
+        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, dict) else None,
+        "commit": run.get("commit"),
+        "machine": ", ".join(str(value) for value in machine if value) or None,
+        "started": run.get("started"),
+    }
+
+
+def data_blocks(material: Material) -> list[tuple[str, str]]:
+    """Return the blocks of data by their name, compressed; the page unpacks one when it needs it."""
+    trials, comparisons = _trials(material), _comparisons(material)
+    known = [column.name for column in COMPARISON]
+    blocks = [
+        (
+            "comparisons-data",
+            pack_columns(comparisons, dict.fromkeys([PAIR, *known, *similarity_columns(comparisons)])),
+        ),
+        (
+            "trials-data",
+            pack_columns(trials, dict.fromkeys([PAIR, *(c.name for c in TRIAL), *similarity_columns(trials)])),
+        ),
+    ]
+    packed = [(name, squeeze(to_json(value))) for name, value in blocks]
+    if material.tracebacks:
+        packed.append(("tracebacks-data", squeeze(to_json(material.tracebacks))))
+    if material.curves is not None:
+        packed += _curves(material.curves, trials["key"])
+    return packed
+
+
+def _curves(curves: dict[str, str], keys: pd.Series) -> list[tuple[str, str]]:
+    """Pack curves in the order of the trials; they are JSON already."""
+    texts = [curves.get(key, "null") for key in keys]
+    starts = range(0, len(texts), CHUNK)
+    return [
+        (f"curves-data-{i}", squeeze(f"[{','.join(texts[start : start + CHUNK])}]")) for i, start in enumerate(starts)
+    ]
+
+
+def _trials(material: Material) -> pd.DataFrame:
+    return _joined([part.rows for part in material.parts], empty(TRIAL), "scratch")
+
+
+def _comparisons(material: Material) -> pd.DataFrame:
+    return _joined([part.comparisons for part in material.parts], empty(COMPARISON), "")
+
+
+def _joined(tables: list[pd.DataFrame], nothing: pd.DataFrame, no_source: str) -> pd.DataFrame:
+    import pandas as pd
+
+    filled = [table.assign() for table in tables if len(table)] or [nothing]
+    for table in filled:
+        table.attrs = {}
+    joined = pd.concat(filled, ignore_index=True)
+    joined[PAIR] = joined["source"].fillna(no_source) + " \N{RIGHTWARDS ARROW} " + joined["target"]
+    return joined

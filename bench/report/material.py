@@ -1,0 +1,127 @@
+"""What a report is made of: everything that a folder of results holds, suite by suite."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import StoreError
+from bench.report.files import write_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROVENANCE = "provenance.json"
+
+
+@dataclass
+class Part:
+    """The results of one suite.
+
+    Attributes
+    ----------
+    suite : str
+    rows : DataFrame
+        One row a trial, columns as in :data:`bench.schema.TRIAL`.
+    comparisons : DataFrame
+        As :func:`bench.stats.gap.negative_transfer` returns it, judged as the suite says.
+    config : dict
+        The suite as it was last run; empty where that is not known.
+    file : str
+        Where the suite's file stands, seen from here; a guess where `config` is empty.
+    sizes : dict of target -> {examples in all: what the suite calls that size}
+    notes : list of str
+        What cannot be said of these results, and why.
+    """
+
+    suite: str
+    rows: pd.DataFrame
+    comparisons: pd.DataFrame
+    config: dict[str, Any] = field(default_factory=dict)
+    file: str = ""
+    sizes: dict[str, dict[int, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Made:
+    """What results were made with, as a ledger or a ``provenance.json`` says it.
+
+    Attributes
+    ----------
+    runs : list of dict
+        One a time a suite was run: versions, commit, machine, and the suite itself (`config`).
+    tasks : list of dict
+        Cards of the tasks: fingerprint, version, shape, classes, counts.
+    models : dict of (source, backbone, weighting, seed) -> dict
+        Source models: rate, steps, accuracies.
+    """
+
+    runs: list[dict[str, Any]] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    models: dict[tuple, dict[str, Any]] = field(default_factory=dict)
+
+    def last_runs(self) -> dict[str, dict[str, Any]]:
+        """Return the last run of each suite."""
+        return {run["suite"]: run for run in self.runs if "suite" in run}
+
+
+@dataclass
+class Material:
+    """All results of a folder.
+
+    Attributes
+    ----------
+    folder : str
+        As it was named.
+    parts : list of Part
+    made : Made
+    curves, tracebacks : dict of trial key -> text, or None
+        Learning curves as JSON, ``[[learning rate, step, train loss, validation loss, validation accuracy], ...]``.
+        None where the folder holds no ledger.
+    notes : list of str
+        What cannot be said of the folder as a whole, and why.
+    """
+
+    folder: str
+    parts: list[Part] = field(default_factory=list)
+    made: Made = field(default_factory=Made)
+    curves: dict[str, str] | None = None
+    tracebacks: dict[str, str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def write_provenance(made: Made, folder: Path) -> Path:
+    """Write what a folder's results were made with beside them, for those who have the rows and no ledger.
+
+    Of every suite the last run; source models stay in the ledger. Returns the file's path.
+    """
+    content = {"runs": [_bare(run) for run in made.last_runs().values()], "tasks": made.tasks}
+    return write_file(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
+
+
+def _bare(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in run.items() if name != "kind"}
+
+
+def read_provenance(folder: Path) -> Made:
+    """Read what :func:`write_provenance` wrote; empty where there is none.
+
+    Raises
+    ------
+    StoreError
+        When the file cannot be read or is no such thing.
+    """
+    path = folder / PROVENANCE
+    if not path.is_file():
+        return Made()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        runs, tasks = content["runs"], content["tasks"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"cannot read {path}: {type(error).__name__}: {error}") from error
+    if not all(isinstance(entry, dict) for part in (runs, tasks) if isinstance(part, list) for entry in part):
+        raise StoreError(f"cannot read {path}: runs and tasks must be lists of objects")
+    return Made(runs, tasks)

@@ -1,0 +1,152 @@
+"""``ntbench report``: made of what can be said, whatever the folder holds. The page itself: test_report_browser.py."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+
+import pandas as pd
+import pytest
+
+from bench.cli.gather import gather
+from bench.report.html import render
+from bench.store import LEDGER, decode, encode
+
+
+def records_of(folder):
+    return [decode(line) for line in (folder / LEDGER).read_bytes().splitlines(keepends=True)]
+
+
+def is_trial(record, **wanted):
+    return record["kind"] == "trial" and all(record["row"][name] == value for name, value in wanted.items())
+
+
+@pytest.fixture
+def changed(finished, tmp_path):
+    """Write a run folder whose records a function has changed (None: left out)."""
+
+    def write(change):
+        records = [change(record) for record in records_of(finished[1])]
+        folder = tmp_path / "changed"
+        folder.mkdir(exist_ok=True)
+        (folder / LEDGER).write_bytes(b"".join(encode(record) for record in records if record is not None))
+        return folder
+
+    return write
+
+
+def said(folder):
+    """The words of a report, without data and scripts."""
+    page = re.sub(r"<(script|style|svg)\b.*?</\1>", "", render(gather(folder)), flags=re.DOTALL)
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", page).split()))
+
+
+def test_a_run_folder_gets_its_report(finished, tmp_path, ntbench):
+    out = tmp_path / "mine.html"
+    done = ntbench("report", finished[1], "--out", out)
+    assert (done.code, done.out, done.err) == (0, f"{out}\n", "")
+    page = out.read_text()
+    assert page.startswith("<!doctype html>")
+    assert not re.search(r"""(src|href|url|import)\s*[=(]\s*["']?(https?:)?//""", page)
+    words = said(finished[1])
+    for needed in ("Of 16 comparisons", "The gap for every source", "Fingerprint", "torch", "printed-digits", "digits"):
+        assert needed.lower() in words.lower()
+
+
+def test_by_default_it_stands_in_the_folder_and_the_same_rows_give_the_same_file(finished, tmp_path, ntbench):
+    for name in (LEDGER, "results.parquet"):
+        shutil.copy(finished[1] / name, tmp_path)
+    ntbench("report", tmp_path)
+    first = (tmp_path / "report.html").read_bytes()
+    ntbench("report", tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == first
+
+
+def test_a_folder_without_rows_says_so(tmp_path, ntbench, changed):
+    done = ntbench("report", tmp_path)
+    assert done.code == 0
+    assert "holds no results: no ledger.jsonl, no results.parquet" in done.err
+    assert "There is nothing to compare." in said(tmp_path)
+    bare = changed(lambda record: None if record["kind"] == "trial" else record)
+    assert "holds no finished or failed trial" in said(bare)
+    assert "Fingerprint" in said(bare).replace("fingerprint", "Fingerprint")
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path, ntbench):
+    done = ntbench("report", tmp_path / "none")
+    assert (done.code, done.err) == (2, f"error: no folder at {tmp_path / 'none'}\n")
+    done = ntbench("report", tmp_path, "--out", tmp_path)
+    assert done.code == 2
+    assert "is a folder; name a file in it" in done.err
+
+
+def test_only_failures(changed):
+    def fail(record):
+        if record["kind"] == "trial":
+            record["row"] = record["row"] | {"status": "failed", "error": "ValueError: no luck", "test_accuracy": None}
+            record["detail"] = {"traceback": "Traceback ..."}
+        return record
+
+    words = said(changed(fail))
+    assert "Every trial failed: there is nothing to compare." in words
+    assert "32 of 32 trials failed." in words
+    assert "32 of them: ValueError: no luck" in words
+    assert "No comparison has a result yet." in words
+
+
+def test_one_seed(changed):
+    words = said(changed(lambda record: record if not is_trial(record, seed=1) else None))
+    assert "One seed: gaps are single runs, without intervals and verdicts." in words
+    assert "16 comparisons have fewer than two seeds" in words
+    assert "1 seed: 0" in words
+
+
+def test_missing_scratch_rows(changed):
+    words = said(changed(lambda record: record if not is_trial(record, source=None, target_size=40) else None))
+    assert "No scratch trial for digits, cnn, 40 target examples: 6 comparisons are left out." in words
+    assert "Of 8 comparisons" in words
+    words = said(changed(lambda record: record if not is_trial(record, source=None) else None))
+    assert "No scratch trial for digits" in words
+    words = said(changed(lambda record: None if record["kind"] == "trial" and record["row"]["source"] else record))
+    assert "There are scratch trials alone" in words
+
+
+def test_two_schema_versions(changed, finished, tmp_path):
+    def older(record):
+        return record | {"schema": 1} if is_trial(record, strategy="fine-tune") else record
+
+    words = said(changed(older))
+    assert "16 rows of schema version 1" in words
+    assert "are left out" in words
+    rows = pd.read_parquet(finished[1] / "results.parquet")
+    old = rows[rows["strategy"] != "zero-shot"].assign(context="older", key="k" + rows["key"], test_accuracy=0.5)
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    pd.concat([rows, old]).to_parquet(folder / "results.parquet")
+    words = said(folder)
+    assert "Rows of several recipes, data or schema versions are mixed here" in words
+    assert f"{len(old)} rows are left out" in words
+    assert "Of 16 comparisons" in words
+
+
+def test_two_suites_are_judged_apart(finished, tmp_path):
+    rows = pd.read_parquet(finished[1] / "results.parquet")
+    pd.concat([rows, rows.assign(suite="other", target="letters")]).to_parquet(tmp_path / "results.parquet")
+    words = said(tmp_path)
+    assert "2 suites are here (other, small): each is judged by itself" in words
+    assert words.count("Of 16 comparisons") == 2
+
+
+def test_results_that_contradict_each_other_are_shown_and_not_compared(finished, tmp_path):
+    rows = pd.read_parquet(finished[1] / "results.parquet")
+    pd.concat([rows, rows.assign(test_accuracy=0.5, key="k" + rows["key"])]).to_parquet(tmp_path / "results.parquet")
+    words = said(tmp_path)
+    assert "The rows cannot be compared: two different results for" in words
+    assert "64 trials, 0 comparisons." in words
+
+
+def test_a_measure_that_is_not_there(finished, ntbench):
+    done = ntbench("report", finished[1], "--near", "leap")
+    assert done.code == 2
+    assert 'did you mean "leep"' in done.err
