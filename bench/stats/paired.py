@@ -121,3 +121,16 @@ def _flip(observed: np.ndarray, d: np.ndarray, side: Callable[[np.ndarray], np.n
         part = slice(start, start + width)
         p[part] = (side(signs @ d[:, part]) >= observed[part] - TOLERANCE).mean(axis=0)
     return p
+
+
+def summary(d: np.ndarray, alpha: float) -> tuple[float, float, float, float]:
+    """Return mean, ends of the interval and p value (all paired t) of one comparison's differences, shape (n,).
+
+    NaN where there is no seed, and for all but the mean where there is one.
+    """
+    if not len(d):
+        return (np.nan,) * 4
+    # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are the same difference.
+    column = np.round(np.asarray(d, dtype=float), 12)[:, None]
+    low, high = interval(column, alpha)
+    return float(column.mean()), float(low[0]), float(high[0]), float(t_test(column)[0])
