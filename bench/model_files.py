@@ -15,6 +15,11 @@ def path_of(folder: Path, model: SourceModel) -> Path:
     return folder / f"{model.key}.safetensors"
 
 
+def weights_path(folder: Path, key: str) -> Path:
+    """Return where the weights of a source's examples are kept, of a source model or joint trial, beside `folder`."""
+    return folder.parent / "weights" / f"{key}.safetensors"
+
+
 def file_digest(path: Path) -> str:
     """Return the digest of a file's bytes."""
     with path.open("rb") as file:

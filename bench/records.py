@@ -25,7 +25,7 @@ def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
         "target_size": trial.target_size,
         "seed": trial.seed,
         "source_seed": model.seed if model else None,
-        "validation": plan.suite.recipe.validation_label if strategy.trained else "none",
+        "validation": plan.suite.recipe.validation_label if trial.target_size else "none",
         "context": plan.context(trial.target, trial.backbone),
         "key": trial.key,
     }

@@ -13,6 +13,7 @@ from bench.errors import DataError, StoreError
 from bench.rows import Row, Rows, read_row
 from bench.schema import TRIAL, conform
 from bench.store import Damage, ledgers, read_records
+from bench.suite.weightings import UNIFORM
 from bench.trial import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def load_results(folder: str | Path) -> pd.DataFrame:
         if isinstance(record, Row):
             rows.add(record)
         elif record["kind"] == "similarity":
-            values[tuple(record[name] for name in _MODEL)] = record["values"]
+            if record["weighting"] == UNIFORM:
+                values[tuple(record[name] for name in _MODEL)] = record["values"]
         elif record["kind"] == "trial":
             left_out[f"of schema version {record.get('schema')} (this is version {SCHEMA_VERSION})"] += 1
     frame, stale = _current(rows.frame())
@@ -74,7 +76,7 @@ def _current(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
 
 def _with_similarity(rows: pd.DataFrame, values: dict[tuple, dict[str, Any]]) -> pd.DataFrame:
-    """Add to each row the similarity of its source model to its target."""
+    """Add to each row the similarity of its source to its target: of the unweighted source model with its seed."""
     import pandas as pd
 
     if not values:
@@ -90,7 +92,7 @@ _PLACE = (
     "target_size", "seed",
 )  # fmt: skip
 _CONTEXT = ("suite", "target", "backbone")
-_MODEL = ("source", "target", "backbone", "weighting", "source_seed")
+_MODEL = ("source", "target", "backbone", "source_seed")
 
 # The ledger's order is that in which trials happened to finish; the table's does not depend on it.
 _ORDER = [

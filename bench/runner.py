@@ -16,10 +16,10 @@ from torch import Tensor
 
 from bench.backbones.base import Backbone, build
 from bench.errors import DataError, TrialError
-from bench.model_files import path_of
+from bench.model_files import path_of, weights_path
 from bench.records import describe_error, failed_trial, row_of
 from bench.seeding import derive
-from bench.sources import LoadedSource, load_source, save_source, train_sources
+from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
 from bench.suite.packing import HELD, place_of
 from bench.suite.plan import Plan
 from bench.tasks.arrays import memory_limit
@@ -33,9 +33,11 @@ from bench.training.lanes import Lane, Layout, Tested, evaluate
 from bench.training.loop import Start
 from bench.training.precision import computing
 from bench.training.protocol import Split, pool_order, split_pool
+from bench.training.weighted import Companion, SourceFacts, Weigh, add_companion
 from bench.transfer.start import copy_blocks, copy_head, trainable_parameters
 from bench.trial import SCHEMA_VERSION, Check, SourceModel, Trial
 from bench.triangle import Strategy
+from bench.weighting.kept import Weights
 
 T = TypeVar("T")
 
@@ -133,13 +135,20 @@ class Runner:
     def train_sources(self, models: Sequence[SourceModel]) -> list[dict[str, Any]]:
         """Train and keep source models of one shape."""
         layout = self._layout(models[0].backbone, models[0].shape)
-        tasks = [self.task(model.source, model.shape) for model in models]
         with computing(self.plan.suite.precision, self.device):
-            found = train_sources(self.plan, models, tasks, self.device, layout)
-        return [
-            record if network is None else save_source(network, record, path_of(self.source_folder, model))
-            for model, (network, record) in zip(models, found, strict=True)
-        ]
+            found = train_sources(self.plan, models, self.task, self.device, layout)
+        records = []
+        for model, trained in zip(models, found, strict=True):
+            record = trained.record
+            if trained.network is not None:
+                self._keep_weights(trained.weights, model.key)
+                record = save_source(trained.network, record, path_of(self.source_folder, model))
+            records.append(record)
+        return records
+
+    def _keep_weights(self, weights: Weights | None, key: str) -> None:
+        if weights is not None:
+            save_weights(weights, weights_path(self.source_folder, key))
 
     def measure(self, key: str, model: SourceModel, target: str) -> dict[str, Any]:
         """Measure the similarity of a source (with its model) to a target."""
@@ -181,13 +190,28 @@ class Runner:
         split = Split(order[:0], order[:0])
         if strategy.trained:
             split = split_pool(*known, size, trial.seed, recipe, target.classes, order)
-        start, frozen = Start(), None
-        if trial.model:
+        start, frozen, weigh = Start(), None, None
+        if strategy.joint:
+            weigh = self._beside(trial, network, data, split)
+        elif trial.model:
             source = self.source(trial.model)
             start = self._start(network, strategy, source, target)
             count = size + (recipe.validation_size or 0)
             frozen = Frozen(self._cuts, trial.model.key, source.network, data, order, trial.seed, count)
-        return Lane(network, data, split, size, trial.seed, start, frozen, place_of(plan, trial))
+        return Lane(network, data, split, size, trial.seed, start, frozen, place_of(plan, trial), weigh)
+
+    def _beside(self, trial: Trial, network: Backbone, data: Data, split: Split) -> Weigh:
+        """Return a source that is trained on beside the target, with a head for its labels."""
+        model, recipe = trial.model, self.plan.suite.source_recipe
+        source = self.task(model.source, model.shape)
+        other = self._target_data(network, model.source, source)
+        identity = (other.fingerprint, len(source.y), model.seed)
+        examples = split_pool(source.y, other.fingerprint, len(source.y), model.seed, recipe, source.classes).train
+        labels = torch.as_tensor(source.y[examples], device=self.device)
+        companion = Companion(other, examples, labels, recipe.batch_size, identity)
+        add_companion(network, len(source.classes), derive("companion head", *identity))
+        spec = self.plan.weightings[model.weighting]
+        return Weigh(spec, SourceFacts.of(source), companion, True, (data, split.train))
 
     def _record(self, trial: Trial, lane: Lane, fitted: Fitted, tested: Tested, seconds: float) -> dict[str, Any]:
         """Return what the ledger keeps of a trial."""
@@ -207,12 +231,23 @@ class Runner:
             "best_step": fitted.best_step,
             "cut": fitted.cut,
             "trainable_parameters": trainable_parameters(lane.network, self.plan.strategy(trial)),
-            "source_accuracy": self.source(trial.model).accuracy if trial.model else None,
             "n_test": len(tested.correct),
             "seconds": seconds,
+            **self._of_source(trial, fitted),
         }
         detail = {"curve": fitted.curve, "correct": pack(tested.correct)}
-        return {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": detail}
+        record = {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": detail}
+        return record | {"source_model": trial.model.key} if trial.model else record
+
+    def _of_source(self, trial: Trial, fitted: Fitted) -> dict[str, Any]:
+        """Return the columns of a row that the source decides."""
+        if trial.model is None:
+            return {"source_accuracy": None}
+        if trial.model.joint:
+            self._keep_weights(fitted.weights, trial.key)
+            return {"source_accuracy": None, **fitted.weights.summary()}
+        source = self.source(trial.model)
+        return {"source_accuracy": source.accuracy, **source.weights}
 
     def _start(self, network: Backbone, strategy: Strategy, source: LoadedSource | None, target: Task) -> Start:
         """Copy what the strategy copies; say what was, for the optimiser."""

@@ -74,6 +74,13 @@ TRIAL: tuple[Column, ...] = (
     Column("seconds", "float64", "Wall-clock time of the trial, or its share of a stack's, s"),
     Column("trainable_parameters", "Int64", "Parameters that training could change"),
     Column("source_accuracy", "float64", "Source model's accuracy on its own test set, fraction"),
+    Column("source_seconds", "float64", "Wall-clock time of training the source model, or its share of a stack's, s"),
+    Column(
+        "weight_auroc", "float64", "How well low weights find planted harm, area under the ROC curve; chance is 0.5"
+    ),
+    Column("weight_average_precision", "float64", "The same as average precision; chance is the harmful share"),
+    Column("effective_sample_size", "float64", "Source examples that the weights amount to, sum(w)^2 / sum(w^2)"),
+    Column("weight_fallbacks", "Int64", "Steps in which all weights were zero, so that uniform ones were used"),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),
     Column("context", "string", "Digest of what comparable trials share: target data, backbone, recipe"),

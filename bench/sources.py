@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,16 @@ from bench.store import write_whole
 from bench.suite.packing import place_of
 from bench.suite.plan import Plan
 from bench.suite.specs import BackboneSpec, ModelSpec
+from bench.suite.weightings import UNIFORM
 from bench.tasks.base import Task
 from bench.training.data import Data, prepare
 from bench.training.fit import fit
 from bench.training.lanes import Lane, Layout, evaluate
 from bench.training.protocol import split_pool
+from bench.training.weighted import SourceFacts, Weigh, add_companion, meta_set
 from bench.trial import SourceModel
 from bench.triangle import Phase
+from bench.weighting.kept import Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,41 +45,59 @@ class LoadedSource:
         What the head's outputs stand for; empty where that is not known.
     accuracy : float or None
         On the source's own test set.
+    weights : dict
+        Columns of a row that judge its examples' weights; empty for uniform ones.
     """
 
     network: Backbone
     classes: tuple[str, ...]
     accuracy: float | None
+    weights: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came of training a source model.
+
+    Attributes
+    ----------
+    network : Backbone or None
+        None where every learning rate diverged.
+    record : dict
+        What the ledger keeps of it.
+    weights : Weights or None
+        Of its examples, where they were weighted.
+    """
+
+    network: Backbone | None
+    record: dict[str, Any]
+    weights: Weights | None = None
 
 
 def train_sources(
-    plan: Plan, models: Sequence[SourceModel], tasks: Sequence[Task], device: torch.device, layout: Layout
-) -> list[tuple[Backbone | None, dict[str, Any]]]:
+    plan: Plan, models: Sequence[SourceModel], task_at: Callable[[str, tuple[int, ...]], Task], device: torch.device,
+    layout: Layout,
+) -> list[Trained]:  # fmt: skip
     """Train source models of one shape side by side by the suite's source recipe.
 
     Parameters
     ----------
-    tasks : sequence of Task
-        Each model's source, already at its input shape.
-
-    Returns
-    -------
-    list of (network, record)
-        The trained network (None where every learning rate diverged), and what the ledger keeps of it.
+    task_at : callable
+        From a task's name and an input shape to the task.
     """
     began = time.perf_counter()
-    prepared: dict[int, Data] = {}
-    lanes = [_lane(plan, model, task, device, layout, prepared) for model, task in zip(models, tasks, strict=True)]
+    maker = _Lanes(plan, task_at, device, layout)
+    lanes = [maker.lane(model) for model in models]
     fitted = fit(lanes, (Phase(0),), plan.suite.source_recipe, layout)
     tested = {}
-    for data in prepared.values():
+    for data in {id(lane.data): lane.data for lane in lanes}.values():
         of_task = [lane for lane in lanes if lane.data is data]
         tested |= zip(of_task, evaluate(of_task, 0, layout), strict=True)
     seconds = (time.perf_counter() - began) / len(models)
     results = []
-    for i, (model, lane, found) in enumerate(zip(models, lanes, fitted, strict=True)):
+    for model, lane, found in zip(models, lanes, fitted, strict=True):
         if found.error is not None:
-            results.append((None, failed_source(plan, model, *describe_error(found.error), seconds)))
+            results.append(Trained(None, failed_source(plan, model, *describe_error(found.error), seconds)))
             continue
         record = {
             "kind": "source",
@@ -92,40 +113,82 @@ def train_sources(
             "learning_rate": found.learning_rate,
             "steps": found.steps,
             "best_step": found.best_step,
-            "classes": list(tasks[i].classes),
+            "classes": list(plan.card(model.source).classes),
             "curve": found.curve,
             "seconds": seconds,
+            "weights": found.weights.summary() if found.weights else {},
         }
-        results.append((lane.network.eval(), record))
+        results.append(Trained(lane.network.eval(), record, found.weights))
     return results
 
 
-def _lane(
-    plan: Plan, model: SourceModel, task: Task, device: torch.device, layout: Layout, prepared: dict[int, Data]
-) -> Lane:
-    spec, fingerprint = plan.backbones[model.backbone], plan.card(model.source).fingerprint
-    identity = (spec.identity(), list(model.shape), fingerprint, model.seed)
-    network = build(
-        spec.name, model.shape, len(task.classes), derive("source body", *identity), derive("source head", *identity),
-        **spec.arguments,
-    ).to(device)  # fmt: skip
-    if task.is_image:
-        network = network.to(memory_format=torch.channels_last)
-    if id(task) not in prepared:
-        prepared[id(task)] = prepare(network, task, device, fingerprint, layout.memory)
-    split = split_pool(task.y, fingerprint, len(task.y), model.seed, plan.suite.source_recipe, task.classes)
-    place = place_of(plan, model)
-    return Lane(network, prepared[id(task)], split, len(task.y), model.seed, place=place)
+class _Lanes:
+    """Makes the lanes of source models, each task's data prepared once."""
+
+    def __init__(
+        self, plan: Plan, task_at: Callable[[str, tuple[int, ...]], Task], device: torch.device, layout: Layout
+    ):
+        self.plan, self.task_at, self.device, self.layout = plan, task_at, device, layout
+        self._prepared: dict[tuple[str, tuple[int, ...]], Data] = {}
+
+    def lane(self, model: SourceModel) -> Lane:
+        """Return a source model as training finds it, with its examples."""
+        plan, task = self.plan, self.task_at(model.source, model.shape)
+        spec, fingerprint = plan.backbones[model.backbone], plan.card(model.source).fingerprint
+        identity = (spec.identity(), list(model.shape), fingerprint, model.seed)
+        network = build(
+            spec.name, model.shape, len(task.classes), derive("source body", *identity),
+            derive("source head", *identity), **spec.arguments,
+        ).to(self.device)  # fmt: skip
+        if task.is_image:
+            network = network.to(memory_format=torch.channels_last)
+        data = self._data(network, model.source, task)
+        split = split_pool(task.y, fingerprint, len(task.y), model.seed, plan.suite.source_recipe, task.classes)
+        weigh = self._weigh(model, task, network)
+        return Lane(network, data, split, len(task.y), model.seed, place=place_of(plan, model), weigh=weigh)
+
+    def _data(self, network: Backbone, name: str, task: Task) -> Data:
+        key, fingerprint = (name, task.shape), self.plan.card(name).fingerprint
+        if key not in self._prepared:
+            self._prepared[key] = prepare(network, task, self.device, fingerprint, self.layout.memory)
+        return self._prepared[key]
+
+    def _weigh(self, model: SourceModel, task: Task, network: Backbone) -> Weigh | None:
+        """Return how the source's examples are weighted; a head for the target's labels joins the network."""
+        spec = self.plan.weightings[model.weighting]
+        if spec.name == UNIFORM:
+            return None
+        if model.meta is None:
+            return Weigh(spec, SourceFacts.of(task))
+        target = self.task_at(model.meta.target, model.shape)
+        data = self._data(network, model.meta.target, target)
+        recipe, size, seed = self.plan.suite.recipe, model.meta.size, model.meta.seed
+        labelled = split_pool(target.y, data.fingerprint, size, seed, recipe, target.classes).train
+        if spec.learns_from == "inputs":
+            return Weigh(spec, SourceFacts.of(task), unlabelled=(data, labelled))
+        identity = (data.fingerprint, size, seed)
+        meta = meta_set(spec, data, labelled, target.classes, task.classes, recipe.batch_size, identity)
+        if spec.own_head:
+            add_companion(network, len(target.classes), derive("companion head", *identity, model.seed))
+        return Weigh(spec, SourceFacts.of(task), meta)
 
 
 def save_source(network: Backbone, record: dict[str, Any], path: Path) -> dict[str, Any]:
     """Keep a source model as safetensors, whole or not at all; return its record with the file's digest."""
     from safetensors.torch import save_file
 
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    described = {"key": record["key"], "classes": record["classes"], "source_accuracy": record["source_accuracy"]}
+    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("companion.")}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
+    described = {name: record[name] for name in ("key", "classes", "source_accuracy", "weights")}
     write_whole(path, lambda place: save_file(state, place, metadata={"ntbench": json.dumps(described)}))
     return record | {"file": file_digest(path)}
+
+
+def save_weights(weights: Weights, path: Path) -> None:
+    """Keep what source examples weighed as safetensors, whole or not at all."""
+    from safetensors.torch import save_file
+
+    write_whole(path, lambda place: save_file(weights.tensors(), place))
 
 
 def load_source(plan: Plan, model: SourceModel, folder: Path, device: torch.device) -> LoadedSource:
@@ -150,7 +213,8 @@ def load_source(plan: Plan, model: SourceModel, folder: Path, device: torch.devi
     network = build(spec.name, model.shape, len(described["classes"]), 0, 0, **spec.arguments)
     network.load_state_dict(state)
     network = network.to(device).eval().requires_grad_(False)
-    return LoadedSource(network, tuple(described["classes"]), described["source_accuracy"])
+    weights = described.get("weights", {})
+    return LoadedSource(network, tuple(described["classes"]), described["source_accuracy"], weights)
 
 
 def _load_handed_in(plan: Plan, model: SourceModel, device: torch.device) -> LoadedSource:

@@ -27,6 +27,10 @@ class Card:
     n_train, n_test : int
     class_counts : tuple of int
         Train examples of each class.
+    n_harmful : int
+        Train examples that are flagged as spoilt on purpose.
+    n_domains : int
+        Different domains that train examples are numbered by; 1 where they are not.
     """
 
     name: str
@@ -37,6 +41,8 @@ class Card:
     n_train: int
     n_test: int
     class_counts: tuple[int, ...] = ()
+    n_harmful: int = 0
+    n_domains: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-able values."""
@@ -47,6 +53,24 @@ class Card:
         """Build a card from what :meth:`to_json` gave."""
         tuples = {name: tuple(values[name]) for name in ("classes", "shape", "class_counts")}
         return cls(**{**values, **tuples})
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The labelled target examples that a weighting learns from: those of one trial, validation left out.
+
+    Attributes
+    ----------
+    target : str
+    size : int
+        Labelled target examples in all.
+    seed : int
+        Of the trial, which draws them.
+    """
+
+    target: str
+    size: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +87,12 @@ class SourceModel:
         Shape of the inputs it is trained on (the target's).
     backbone : int
         Index into the suite's backbones.
+    weighting : str
+        What the suite calls it.
+    meta : Meta or None
+        The target's examples that the weighting learns from; None where it needs none.
+    joint : bool
+        Whether there is no model of its own: the source is trained on beside the target.
     """
 
     key: str
@@ -71,6 +101,8 @@ class SourceModel:
     shape: tuple[int, ...]
     weighting: str
     seed: int
+    meta: Meta | None = None
+    joint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +182,16 @@ def unit_from_json(values: dict[str, Any]) -> Unit | Trial | SourceModel:
         return Group(tuple(unit_from_json(member) for member in values["members"]))
     values = dict(values)
     cls = _KINDS[values.pop("unit")]
+    if cls is SourceModel:
+        return _model_from_json(values)
     if values.get("model") is not None:
-        values["model"] = SourceModel(**{**values["model"], "shape": tuple(values["model"]["shape"])})
-    if "shape" in values:
-        values["shape"] = tuple(values["shape"])
+        values["model"] = _model_from_json(values["model"])
     return cls(**values)
+
+
+def _model_from_json(values: dict[str, Any]) -> SourceModel:
+    meta = values.get("meta")
+    return SourceModel(**{**values, "shape": tuple(values["shape"]), "meta": Meta(**meta) if meta else None})
 
 
 def combine(parts: Sequence[object]) -> str:

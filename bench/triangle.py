@@ -50,7 +50,10 @@ class Strategy:
     copied_lr : float or None
         Learning rate of copied blocks relative to new ones; None leaves it to the recipe.
     steps : float
-        Step budget relative to the recipe's: above 1 only for the longer scratch arm.
+        Step budget relative to the recipe's: above 1 only for longer arms.
+    joint : bool
+        Whether source examples are trained on beside the target's from the start, through the same blocks
+        and a head of their own; nothing is copied then.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Strategy:
     keep_head: bool = False
     copied_lr: float | None = None
     steps: float = 1.0
+    joint: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", tuple(self.path))
@@ -91,11 +95,18 @@ class Strategy:
             raise BenchError(f"{where}: copied_lr must be above 0; freeze the blocks instead")
         if self.steps <= 0:
             raise BenchError(f"{where}: steps must be above 0")
+        if self.joint and (self.transfer or self.keep_head):
+            raise BenchError(f"{where}: joint training starts from scratch: transfer must be 0, with a new head")
 
     @property
     def frozen(self) -> int:
         """Frozen depth f at the end of training (n where nothing is trained)."""
         return self.path[-1].freeze if self.path else self.transfer
+
+    @property
+    def uses_source(self) -> bool:
+        """Whether a source enters at all: by what is copied from its model, or by its examples."""
+        return self.transfer > 0 or self.joint
 
     @property
     def trained(self) -> bool:
@@ -104,7 +115,7 @@ class Strategy:
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: everything but the name."""
-        return {
+        identity = {
             "transfer": self.transfer,
             "path": [[p.freeze, p.share, p.lr] for p in self.path],
             "keep_head": self.keep_head,
@@ -112,6 +123,7 @@ class Strategy:
             "copied_lr": self.copied_lr if any(p.freeze < self.transfer for p in self.path) else None,
             "steps": self.steps,
         }
+        return identity | {"joint": True} if self.joint else identity
 
 
 def point(name: str, transfer: int, freeze: int, **options: Any) -> Strategy:

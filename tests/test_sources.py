@@ -60,8 +60,9 @@ def planned(suite, tmp_path):
 
 
 def train(plan, model, task):
-    ((network, record),) = train_sources(plan, [model], [task], CPU, Layout(plan.lanes(model.backbone, model.shape)))
-    return network, record
+    layout = Layout(plan.lanes(model.backbone, model.shape))
+    (trained,) = train_sources(plan, [model], lambda name, shape: task, CPU, layout)
+    return trained.network, trained.record
 
 
 # Kept by content

@@ -30,6 +30,8 @@ class Backbone(nn.Module):
     original_names : mapping of str to str
         For a network cut out of another library's: that library's name of each tensor -> ours, so that
         its state dicts can be read.
+    companion : Module or None
+        A second head on the same blocks, for the labels of another task that is trained on beside.
     published_head : Linear, optional
         The classifier that came with published weights. It is kept beside the network, not in it: it
         is neither trained nor counted nor saved unless it is made the head.
@@ -48,6 +50,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleDict(blocks)
         self.head: nn.Module = nn.Identity()
+        self.companion: nn.Module | None = None
         self.width = width
         self.mean, self.std = tuple(mean), tuple(std)
         self.original_names = dict(original_names or {})
@@ -80,9 +83,10 @@ class Backbone(nn.Module):
             x = block(x)
         return x
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, start: int = 0, companion: bool = False) -> Tensor:
         """Return logits, shape (N, classes), for activations at the cut after block `start`."""
-        return self.head(self.run_blocks(x, start))
+        head = self.companion if companion else self.head
+        return head(self.run_blocks(x, start))
 
     def freeze(self, depth: int) -> Backbone:
         """Freeze the first `depth` blocks entirely, and only them; returns self.

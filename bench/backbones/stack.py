@@ -149,6 +149,8 @@ class Stack:
             blocks = {name: _laned(block, lanes) for name, block in template.blocks.items()}
             self.network = Backbone(blocks, template.width * lanes, template.mean, template.std)
             self.network.head = _laned(template.head, lanes, head=True)
+            if template.companion is not None:
+                self.network.companion = _laned(template.companion, lanes, head=True)
         self._tensors = list(self.network.state_dict(keep_vars=True).values())
         self._dropouts = [m for m in self.network.modules() if isinstance(m, _Dropout)]
 
@@ -194,8 +196,9 @@ class Stack:
         return self
 
     def modules_from(self, depth: int) -> list[nn.Module]:
-        """Return the blocks above the cut and the head, in order."""
-        return [*self.network.block_list()[depth:], self.network.head]
+        """Return the blocks above the cut, the head and, where there is one, its companion, in order."""
+        heads = [self.network.head, self.network.companion]
+        return [*self.network.block_list()[depth:], *(head for head in heads if head is not None)]
 
     def arrange(self, rows: Tensor) -> Tensor:
         """Bring inputs (lanes, N, C, ...) to the form that the networks take, (N, lanes * C, ...)."""
@@ -204,7 +207,10 @@ class Stack:
         arranged = rows.transpose(0, 1).flatten(1, 2)
         return arranged.contiguous(memory_format=torch.channels_last) if arranged.ndim == 4 else arranged
 
-    def logits(self, x: Tensor, start: int = 0) -> Tensor:
-        """Return logits, shape (lanes, N, classes), for arranged activations at the cut `start`."""
-        out = self.network(x, start=start)
+    def logits(self, x: Tensor, start: int = 0, companion: bool = False, network: nn.Module | None = None) -> Tensor:
+        """Return logits, shape (lanes, N, classes), for arranged activations at the cut `start`.
+
+        Of the companion head where asked for, and of a `network` with other values where one is given.
+        """
+        out = (network or self.network)(x, start=start, companion=companion)
         return out.unsqueeze(0) if self.lanes == 1 else out

@@ -20,11 +20,13 @@ from bench.launch.inline import Inline
 from bench.launch.machine import choose_device, default_jobs, layout
 from bench.launch.processes import LocalProcesses
 from bench.launch.units import failure, measurement, setup_to_json
-from bench.model_files import is_intact, path_of
+from bench.model_files import is_intact, path_of, weights_path
 from bench.store import Ledger, Stored, open_ledger, read_stored
 from bench.suite.model import Suite
 from bench.suite.packing import pack_models, pack_trials
 from bench.suite.plan import EVERYTHING, Plan, Selection
+from bench.suite.ruled_out import ruled_out
+from bench.suite.weightings import UNIFORM
 from bench.trial import Card, Check, Group, Measurement, SourceModel, Trial, Unit
 
 
@@ -117,7 +119,8 @@ def run_suite(
             progress.note(layout(plan))
             ledger.append({"kind": "run", **provenance.describe(device, jobs), **what})
             sources = ledger.folder / "sources"
-            sources.mkdir(exist_ok=True)
+            for folder in (sources, weights_path(sources, "").parent):
+                folder.mkdir(exist_ok=True)
             launcher.configure(plan, setup_to_json(plan, work, sources, device))
             with _interruptible(launcher, progress) as interrupted:
                 run = _Run(plan, stored, ledger, sources, launcher, progress, selection, retry_failed, interrupted)
@@ -142,10 +145,13 @@ def _outcome(plan: Plan, stored: Stored, selection: Selection, interrupted: bool
 
 
 def _measurements(plan: Plan, selection: Selection) -> Iterator[Measurement]:
-    """Yield each measurement of similarity that the selected trials ask for, once."""
+    """Yield each measurement of similarity that the selected trials ask for, once.
+
+    It belongs to the pair, and is made with the source model that weights its examples equally.
+    """
     seen: set[str] = set()
     for trial in plan.trials(selection) if plan.suite.measures else ():
-        if trial.model is None:
+        if trial.model is None or trial.model.joint or trial.model.weighting != UNIFORM:
             continue
         unit = measurement(plan, trial.model, trial.target)
         if unit.key not in seen:
@@ -212,7 +218,7 @@ def _read_data(
             save_task(task, path)
         if name in plan.targets:
             labels[name] = task.y
-        if stored.cards.get(spec.digest) != _as_stored(card):
+        if (known := stored.cards.get(spec.digest)) is None or Card.from_json(known) != card:
             if spec.digest in stored.cards:
                 progress.note(f'the data of "{name}" are not those of the stored rows: their trials will be run again')
             ledger.append({"kind": "task", "key": spec.digest, "card": card.to_json()})
@@ -224,18 +230,12 @@ def _read_data(
     return plan
 
 
-def _as_stored(card: Card) -> dict[str, Any]:
-    import json
-
-    return json.loads(json.dumps(card.to_json()))
-
-
 def check_data(plan: Plan, labels: dict[str, Any], selection: Selection) -> list[Problem]:
     """Find sizes, classes and shapes that cannot be, before anything is trained."""
     from bench.tasks.fit import problem
     from bench.training.protocol import split_pool
 
-    problems = plan.problems()
+    problems = ruled_out(plan)
     for target, sources in plan.targets.items():
         card = plan.card(target)
         if card is None:
@@ -324,7 +324,7 @@ class _Run:
 
     def _status(self, model: SourceModel | None) -> str:
         """Return "ok", "failed" or "missing" for what a trial starts from."""
-        if model is None or model.source in self.plan.models:
+        if model is None or model.joint or model.source in self.plan.models:
             return "ok"
         return self.stored.models.get(model.key, {"status": "missing"})["status"]
 
@@ -332,7 +332,7 @@ class _Run:
         seen: set[SourceModel] = set()
         for trial in self._missing_trials():
             model = trial.model
-            if model is None or model in seen or model.source in self.plan.models:
+            if model is None or model in seen or model.joint or model.source in self.plan.models:
                 continue
             seen.add(model)
             status = self._status(model)
@@ -359,6 +359,9 @@ class _Run:
     def _keep(self, record: dict[str, Any]) -> None:
         if record["kind"] == "stop":
             raise StoreError(record["error"])
+        model = self.stored.models.get(record.get("source_model"))
+        if model is not None:
+            record["row"]["source_seconds"] = model["seconds"]
         self.ledger.append(record)
         self.stored.add(record)
         self.progress.advance(record)

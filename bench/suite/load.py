@@ -11,11 +11,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import BenchError, DataError, Problem, SuiteError, nearest
-from bench.registry import MEASURES, WEIGHTINGS, load_plugin
+from bench.registry import MEASURES, load_plugin
 from bench.suite.lines import with_line
 from bench.suite.model import Pairs, Recipe, Statistics, Suite
 from bench.suite.specs import TaskReader, read_backbone, read_model
 from bench.suite.strategies import read_strategies
+from bench.suite.weightings import read_weightings
 
 _TABLES: dict[str, type[BaseModel]] = {
     "": Suite, "recipe": Recipe, "source_recipe": Recipe, "statistics": Statistics, "pairs": Pairs,
@@ -184,15 +185,12 @@ def check(suite: Suite) -> list[Problem]:
     problems: list[Problem] = []
     _check_backbones(suite, problems)
     _check_pairs(suite, problems)
-    for kind, registry, names in (
-        ("weighting", WEIGHTINGS, suite.weighting),
-        ("measures", MEASURES, suite.measures),
-    ):
-        for index, name in enumerate(names):
-            try:
-                registry.get(name)
-            except BenchError as error:
-                problems.append(Problem(f"{kind}[{index}]", str(error)))
+    for index, name in enumerate(suite.measures):
+        try:
+            MEASURES.get(name)
+        except BenchError as error:
+            problems.append(Problem(f"measures[{index}]", str(error)))
+    read_weightings(suite.weighting, problems)
     for field in ("target_sizes", "weighting", "measures"):
         values = [str(v) for v in getattr(suite, field)]
         for value in sorted({v for v in values if values.count(v) > 1}):

@@ -101,13 +101,37 @@ class Pairs(_Part):
         return tuple(dict.fromkeys(self.sources or (self.source,)))
 
 
+class Contrast(_Part):
+    """Which comparisons a named contrast means: those that fit everything that is said."""
+
+    source: str | tuple[str, ...] | None = None
+    target: str | tuple[str, ...] | None = None
+    backbone: str | tuple[str, ...] | None = None
+    strategy: str | tuple[str, ...] | None = None
+    transfer_depth: int | tuple[int, ...] | None = None
+    frozen_depth: int | tuple[int, ...] | None = None
+    weighting: str | tuple[str, ...] | None = None
+    target_size: int | tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Contrast:
+        if all(value is None for value in self.model_dump().values()):
+            raise ValueError('a contrast must say which comparisons it means, such as { source = "a" }')
+        return self
+
+
 class Statistics(_Part):
     """How comparisons are judged: see :func:`bench.negative_transfer`."""
 
     margin: Positive = 0.01
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    test: Literal["t", "sign-flip"] = "t"
+    test: Literal["t", "sign-flip", "auto"] = "t"
     correction: Literal["holm", "fdr_bh"] = "holm"
+    family: tuple[Literal["source", "target", "backbone", "strategy", "weighting", "target_size"], ...] = (
+        "target", "target_size",
+    )  # fmt: skip
+    contrasts: dict[str, Contrast] = Field(default_factory=dict)
+    interval: Literal["t", "bootstrap"] = "t"
 
 
 def _spread_seeds(value: Any) -> Any:
@@ -181,6 +205,9 @@ class Suite(_Part):
     strategies : tuple of str or table
         Names (every depth), ``{ strategy = "fine-tune", depths = [0, 2] }`` or a point or path of its
         own: ``{ name = "half", transfer = 4, freeze = 2 }``; scratch is always added.
+    weighting : tuple of str or table
+        Of source examples, while source models are trained or beside the target: ``"l2rw"`` or
+        ``{ weighting = "per-example", steps = 3, name = "unrolled" }``; uniform is always added.
     target_sizes : tuple of int or str
         Labelled target examples in all (20), ``"5 per class"`` or ``"all"``.
     seeds : int, list or range
@@ -204,7 +231,7 @@ class Suite(_Part):
     description: str = ""
     backbones: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("cnn",)
     strategies: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("feature-extraction", "fine-tune")
-    weighting: Annotated[tuple[str, ...], Field(min_length=1)] = ("uniform",)
+    weighting: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("uniform",)
     target_sizes: Annotated[tuple[Size, ...], Field(min_length=1)]
     seeds: Annotated[
         tuple[Annotated[int, Field(ge=0, le=MAX_SEED, strict=True)], ...], BeforeValidator(_spread_seeds)

@@ -26,7 +26,7 @@ def place_of(plan: Plan, unit: Trial | SourceModel) -> int:
     if isinstance(unit, SourceModel):
         return unit.seed + zlib.crc32(unit.source.encode())
     strategy = plan.strategy(unit)
-    if strategy.transfer == 0:
+    if not strategy.uses_source:
         return unit.seed
     return unit.seed + zlib.crc32(f"{unit.model.source} {unit.model.weighting} {strategy.identity()}".encode())
 
@@ -72,6 +72,8 @@ def _groups(plan: Plan, trials: list[Trial], start: int) -> Iterator[Group]:
         strategy = plan.strategy(trial)
         # What trains nothing keeps the head and reads the cut at its transfer depth.
         shape = (trial.target_size, strategy.path, strategy.steps, 0 if strategy.trained else strategy.transfer)
+        if strategy.joint:
+            shape += (trial.model.source, trial.model.weighting)
         alike.setdefault(shape, []).append(trial)
     for found in alike.values():
         for stack in _stacks(found, lambda trial: place_of(plan, trial), _lanes(plan, found[0])):
@@ -91,7 +93,8 @@ def pack_models(plan: Plan, models: Iterable[SourceModel]) -> Iterator[Group]:
     """Group source models whose networks have the same shape, as many as there are lanes."""
     alike: dict[Hashable, list[SourceModel]] = {}
     for model in models:
-        shape = (model.backbone, model.shape, model.weighting, len(plan.classes(model.source)))
+        learns_from = (model.meta.target, model.meta.size) if model.meta else ()
+        shape = (model.backbone, model.shape, model.weighting, len(plan.classes(model.source)), *learns_from)
         alike.setdefault(shape, []).append(model)
     number = 0
     for found in alike.values():

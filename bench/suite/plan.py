@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, Problem
 from bench.identity import digest
 from bench.model_files import file_digest
-from bench.registry import WEIGHTINGS
 from bench.suite.model import Suite, size_in_all
 from bench.suite.selection import EVERYTHING, Selection, demand
 from bench.suite.specs import (
@@ -23,7 +23,8 @@ from bench.suite.specs import (
     read_model,
 )
 from bench.suite.strategies import read_strategies
-from bench.trial import SCHEMA_VERSION, Card, SourceModel, Trial, combine
+from bench.suite.weightings import UNIFORM, WeightingSpec, read_weightings
+from bench.trial import SCHEMA_VERSION, Card, Meta, SourceModel, Trial, combine
 from bench.triangle import Strategy
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Block:
     origin : (source, weighting), or None for what copies nothing
     strategies : tuple of int
         Indices into the plan's strategies of this backbone.
+    joint : bool
+        Whether the source is trained on beside the target, so that there is no source model.
     """
 
     origin: tuple[str, str] | None
@@ -47,6 +50,7 @@ class Block:
     strategies: tuple[int, ...]
     sizes: tuple[int, ...]
     seeds: tuple[int, ...]
+    joint: bool = False
 
 
 @dataclass
@@ -84,6 +88,7 @@ class Plan:
         self.strategies: list[list[Strategy]] = [
             read_strategies(self.suite.strategies, spec.depth, problems) for spec in self.backbones
         ]
+        self.weightings: dict[str, WeightingSpec] = read_weightings(self.suite.weighting, problems)
         self.models: dict[str, ModelSpec] = {
             name: spec for name in self.suite.models if (spec := read_model(self.suite, name, problems))
         }
@@ -123,7 +128,7 @@ class Plan:
             "target": set(self.targets),
             "backbone": {spec.label for spec in self.backbones},
             "strategy": {s.name for row in self.strategies for s in row},
-            "weighting": set(suite.weighting),
+            "weighting": set(self.weightings),
             "size": {str(size) for size in suite.target_sizes},
             "seed": {str(seed) for seed in suite.seeds},
         }[key]
@@ -170,20 +175,35 @@ class Plan:
 
     # --- source models -----------------------------------------------------------------------------
 
-    def source_model(self, source: str, target: str, backbone: int, weighting: str, seed: int) -> SourceModel:
-        """Return the source model for a pair."""
+    def source_model(
+        self, source: str, target: str, backbone: int, weighting: str, seed: int, meta: Meta | None = None,
+        joint: bool = False,
+    ) -> SourceModel:  # fmt: skip
+        """Return the source model for a pair: its `meta` examples count where the weighting learns from them."""
         shape = self.input_shape(target)
         if source in self.models:
-            return SourceModel(self._handed_in_key(source, backbone), source, backbone, shape, "uniform", 0)
-        card = self.card(source)
+            return SourceModel(self._handed_in_key(source, backbone), source, backbone, shape, UNIFORM, 0)
+        card, spec = self.card(source), self.weightings[weighting]
+        if spec.learns_from is None:
+            meta = None
         key = ""
         if card is not None and shape:
+            told_apart = (
+                [spec.name, spec.version] if spec.name == UNIFORM else [spec.digest, *self._meta_identity(meta)]
+            )
             key = combine(
-                ["source", SCHEMA_VERSION, card.fingerprint, card.version, shape, self._backbone_digest(backbone),
-                 self._numerics(backbone, shape), self._recipe_digests[1], weighting,
-                 WEIGHTINGS.get(weighting).version, seed]
+                ["joint" if joint else "source", SCHEMA_VERSION, card.fingerprint, card.version, shape,
+                 self._backbone_digest(backbone), self._numerics(backbone, shape), self._recipe_digests[1],
+                 *told_apart, seed]
             )  # fmt: skip
-        return SourceModel(key, source, backbone, shape, weighting, seed)
+        return SourceModel(key, source, backbone, shape, weighting, seed, meta, joint)
+
+    def _meta_identity(self, meta: Meta | None) -> list[object]:
+        """Return what decides which target examples a weighting sees, and how they are drawn."""
+        if meta is None:
+            return []
+        recipe, card = self.suite.recipe, self.card(meta.target)
+        return [card.fingerprint, card.version, meta.size, meta.seed, recipe.validation_label, recipe.batch_size]
 
     def lanes(self, backbone: int, shape: tuple[int, ...]) -> int:
         """Return how many trainings of a backbone on inputs of a shape share a stack."""
@@ -219,8 +239,11 @@ class Plan:
         """Yield each source model that the selected trials start from, once."""
         seen: set[SourceModel] = set()
         for block in self.blocks(selection):
-            for seed in block.seeds if block.origin else ():
-                model = self._model(block, seed)
+            if not block.origin or block.joint:
+                continue
+            sizes = block.sizes if self._learns(block) else block.sizes[:1]
+            for seed, size in product(block.seeds, sizes):
+                model = self._model(block, seed, size)
                 if model not in seen:
                     seen.add(model)
                     yield model
@@ -245,9 +268,9 @@ class Plan:
                 for source in sources:
                     if selection.has_pair(source, target):
                         found += self._transfer_blocks(source, target, backbone, selection)
-                for origin, strategies, sizes in found:
+                for origin, strategies, sizes, joint in found:
                     if strategies and sizes and seeds:
-                        yield Block(origin, target, backbone, tuple(strategies), tuple(sizes), seeds)
+                        yield Block(origin, target, backbone, tuple(strategies), tuple(sizes), seeds, joint)
 
     def _chosen_sizes(self, target: str, selection: Selection) -> list[int]:
         pairs = zip(self.suite.target_sizes, self.sizes(target), strict=True)
@@ -255,28 +278,47 @@ class Plan:
 
     def _scratch_block(self, target: str, backbone: int, selection: Selection) -> tuple:
         # Scratch is the reference of every selected comparison, so a condition on strategies leaves it in.
-        chosen = [i for i, s in enumerate(self.strategies[backbone]) if s.transfer == 0]
-        return None, chosen, self._chosen_sizes(target, selection)
+        chosen = [i for i, s in enumerate(self.strategies[backbone]) if not s.uses_source]
+        return None, chosen, self._chosen_sizes(target, selection), False
 
     def _transfer_blocks(self, source: str, target: str, backbone: int, selection: Selection) -> Iterator[tuple]:
         possible = self.zero_shot_possible(source, target)
-        trained, untrained = [], []
+        trained, untrained, joint = [], [], []
         for index, strategy in enumerate(self.strategies[backbone]):
-            if strategy.transfer == 0 or not selection.has("strategies", strategy.name):
+            if not strategy.uses_source or not selection.has("strategies", strategy.name):
                 continue
             if strategy.keep_head and not possible:
                 continue
-            (trained if strategy.trained else untrained).append(index)
-        weightings = ("uniform",) if source in self.models else self.suite.weighting
-        for weighting in weightings:
+            (joint if strategy.joint else trained if strategy.trained else untrained).append(index)
+        if source in self.models:
+            joint = []  # a model comes without its examples
+        sizes = self._chosen_sizes(target, selection)
+        for weighting in self._weightings(source):
             if selection.has("weightings", weighting):
-                # What trains nothing uses no target labels: its size axis collapses to 0.
-                yield (source, weighting), untrained, [0]
-                yield (source, weighting), trained, self._chosen_sizes(target, selection)
+                origin, learns = (source, weighting), self.weightings[weighting].learns_from
+                # What trains nothing uses no target labels, unless its weighting does: its size axis collapses to 0.
+                yield origin, untrained, sizes if learns else [0], False
+                yield origin, trained, sizes, False
+                yield origin, joint, sizes, True
 
-    def _model(self, block: Block, seed: int) -> SourceModel:
+    def _weightings(self, source: str) -> list[str]:
+        """Name the weightings that can make a difference to a source."""
+        if source in self.models:
+            return [UNIFORM]
+        card = self.card(source)
+        known = [(label, spec) for label, spec in self.weightings.items()]
+        return [label for label, spec in known if card is None or spec.applies(card.n_harmful, card.n_domains)]
+
+    def _learns(self, block: Block) -> bool:
+        """Whether the source models of a block differ from size to size and from trial to trial."""
         source, weighting = block.origin
-        return self.source_model(source, block.target, block.backbone, weighting, self.suite.source_seed(seed))
+        return source not in self.models and self.weightings[weighting].learns_from is not None
+
+    def _model(self, block: Block, seed: int, size: int) -> SourceModel:
+        source, weighting = block.origin
+        meta = Meta(block.target, size, seed) if self._learns(block) else None
+        number = self.suite.source_seed(seed)
+        return self.source_model(source, block.target, block.backbone, weighting, number, meta, block.joint)
 
     def context(self, target: str, backbone: int) -> str:
         """Return the digest of what all comparable trials share: target data, backbone, numerics, recipe.
@@ -296,11 +338,14 @@ class Plan:
         target, backbone = block.target, block.backbone
         common = self.context(target, backbone)
         digests = self._strategy_digests[backbone]
+        learns = block.origin is not None and self._learns(block)
+        model, start = None, ""
         for seed in block.seeds:
-            model = self._model(block, seed) if block.origin else None
-            start = f"{model.source}\x1e{model.key}" if model else ""
-            known = common and (model is None or model.key)
-            for size in block.sizes:
+            for place, size in enumerate(block.sizes):
+                if block.origin and (learns or place == 0):
+                    model = self._model(block, seed, size)
+                    start = f"{model.source}\x1e{model.key}"
+                known = common and (model is None or model.key)
                 for index in block.strategies:
                     key = combine([common, start, digests[index], size, seed]) if known else ""
                     yield Trial(key, model, target, backbone, index, size, seed)
@@ -308,38 +353,3 @@ class Plan:
     def strategy(self, trial: Trial) -> Strategy:
         """Return the strategy of a trial."""
         return self.strategies[trial.backbone][trial.strategy]
-
-    def problems(self) -> list[Problem]:
-        """Find what the data rule out, before anything is trained: sizes, classes and shapes that cannot be.
-
-        Needs the cards of all tasks.
-        """
-        found: list[Problem] = []
-        for target in self.targets:
-            card = self.card(target)
-            if card is None:
-                continue
-            recipe = self.suite.recipe
-            for size, number in zip(self.suite.target_sizes, self.sizes(target), strict=True):
-                place = f'target "{target}", size {size}'
-                needed = number + (recipe.validation_size or 0)
-                if needed > card.n_train:
-                    extra = f" and {recipe.validation_size} for validation" if recipe.validation_size else ""
-                    found.append(Problem(place, f"needs {number} examples{extra}, the train pool has {card.n_train}"))
-                share = 1 - recipe.validation_share if recipe.validation == "cut" else 1.0
-                if recipe.augment and len(card.shape) != 3:
-                    found.append(Problem(f'target "{target}"', "augment changes images, these inputs are tables"))
-                if number * share < len(card.classes):
-                    left = int(number * share)
-                    message = f"leaves {left} examples to train on, fewer than the {len(card.classes)} classes"
-                    found.append(Problem(place, message))
-            said: dict[int, object] = {}
-            for size, number in zip(self.suite.target_sizes, self.sizes(target), strict=True):
-                if number in said:
-                    message = f"is the same as size {said[number]}: {number} examples"
-                    found.append(Problem(f'target "{target}", size {size}', message))
-                said[number] = size
-            for name, count in zip(card.classes, card.class_counts, strict=True):
-                if count == 0:
-                    found.append(Problem(f'target "{target}"', f'class "{name}" has no training example'))
-        return found

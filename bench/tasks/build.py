@@ -79,6 +79,8 @@ def card_of(task: Task) -> Card:
         n_train=len(task.y),
         n_test=len(task.y_test),
         class_counts=tuple(int(c) for c in counts),
+        n_harmful=int(task.flags().sum()),
+        n_domains=1 if task.domains is None else len(np.unique(task.domains)),
     )
 
 

@@ -19,7 +19,9 @@ from bench.training.augment import Augment
 from bench.training.lanes import Lane, Layout, padded, rows_of, score, stacked
 from bench.training.loop import Rows, Stage, logits, train
 from bench.training.protocol import batch_order
+from bench.training.weighted import Weighted, objective
 from bench.triangle import Phase
+from bench.weighting.kept import Weights
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Fitted:
         Of every rate tried, at every checkpoint.
     cut : {"cached", "recomputed"} or None
         Whether what frozen blocks compute was computed once or each step; None where none was frozen.
+    weights : Weights, optional
+        Of source examples, where they were weighted.
     error : TrialError, optional
         Why there is no model.
     """
@@ -47,6 +51,7 @@ class Fitted:
     steps: int = 0
     curve: list[tuple[float, int, float, float, float]] = field(default_factory=list)
     cut: str | None = None
+    weights: Weights | None = None
     error: TrialError | None = None
 
 
@@ -163,6 +168,7 @@ def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Rec
             if look is not None and look.beats(best[i]):
                 best[i] = look
                 watch.hand_over(lane, lanes[i].network)
+                results[i].weights = run.weights(lane)
     for result, look in zip(results, best, strict=True):
         result.curve.sort(key=lambda point: point[:2])
         if look is None:
@@ -191,6 +197,7 @@ def _refit(
         for lane, i in enumerate(placed):
             if i is not None:
                 watch.hand_over(lane, lanes[i].network)
+                results[i].weights = run.weights(lane)
 
 
 class _Training:
@@ -209,6 +216,7 @@ class _Training:
         self.purpose = ("refit",) if refit else ()
         # By the stage's number: whether its cut is looked up.
         self._cached = {n: self._is_cached(n) for n, stage in enumerate(stages) if stage.freeze}
+        self._weighted: Weighted | None = None
 
     @property
     def cut(self) -> str | None:
@@ -240,17 +248,26 @@ class _Training:
         augment = None
         if self.recipe.augment:
             augment = Augment(self.recipe.augment, [derive("augment", *lane.identity) for lane in self.lanes])
+        batches = self._batches()
+        self._weighted = objective(
+            self.stack, self.lanes, self.examples, batches, self.steps, self.layout, self.purpose
+        )
         train(
             self.stack,
             self.stages,
             lambda number: self.rows(number, self.examples),
-            self._batches(),
+            batches,
             self.recipe,
             torch.tensor(self.rates, dtype=torch.float64),
             [lane.start for lane in self.lanes],
             watch,
             augment,
+            self._weighted,
         )
+
+    def weights(self, lane: int) -> Weights | None:
+        """Return what a lane's source examples weighed."""
+        return None if self._weighted is None else self._weighted.weights(lane)
 
     def _batches(self) -> Tensor | None:
         """Return which examples each step sees, shape (lanes, steps, batch), or None for all of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from bench.training.data import Data
 from bench.training.inputs import Inputs, join
 from bench.training.loop import Rows, Start, lane_losses, logits
 from bench.training.protocol import Split
+
+if TYPE_CHECKING:
+    from bench.training.weighted import Weigh
 
 T = TypeVar("T")
 SCRATCH = Start()
@@ -55,6 +58,8 @@ class Lane:
     place : int
         Where it stands in a stack, counted round: what lies at another place of a vector register may be
         rounded in another way.
+    weigh : Weigh, optional
+        How source examples are weighted, where they are not all alike.
     """
 
     network: Backbone
@@ -65,6 +70,7 @@ class Lane:
     start: Start = SCRATCH
     frozen: Frozen | None = None
     place: int = 0
+    weigh: Weigh | None = None
 
     @property
     def identity(self) -> tuple[str, int, int]:

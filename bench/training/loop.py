@@ -45,7 +45,7 @@ class Start:
     lr: float = 1.0
 
     def relative(self, index: int, depth: int) -> float:
-        """Return the relative learning rate of block `index` (from 0), or of the head (`depth`)."""
+        """Return the relative learning rate of block `index` (from 0), of the head (`depth`) or its companion."""
         return self.lr if (self.head if index == depth else index < self.blocks) else 1.0
 
 
@@ -80,7 +80,8 @@ class Optimizer:
 
     def __init__(self, stack: Stack, starts: Sequence[Start], rates: Tensor, freeze: int, recipe: Recipe):
         parts = [list(module.parameters()) for module in stack.modules_from(freeze)]
-        relative = [[start.relative(i, stack.depth) for start in starts] for i in range(freeze, stack.depth + 1)]
+        places = range(freeze, freeze + len(parts))
+        relative = [[start.relative(i, stack.depth) for start in starts] for i in places]
         options = {"lr": 1.0, "weight_decay": recipe.weight_decay, "fused": True}
         if recipe.optimizer == "sgd":
             options["momentum"] = recipe.momentum
@@ -131,6 +132,7 @@ def train(
     starts: Sequence[Start],
     watch: Callable[[int, int, Tensor], bool] | None = None,
     augment: Callable[[Tensor], Tensor] | None = None,
+    objective: Objective | None = None,
 ) -> None:
     """Train every lane of `stack` in place.
 
@@ -150,7 +152,10 @@ def train(
         (lanes,)); training ends where it returns True.
     augment : callable, optional
         Changes a batch of inputs, shape (lanes, batch, ...), at random.
+    objective : Objective, optional
+        What is minimised: by default the mean cross-entropy of the batch.
     """
+    objective = objective or _cross_entropy
     total = sum(stage.steps for stage in stages)
     done = 0
     for number, stage in enumerate(stages):
@@ -158,9 +163,9 @@ def train(
         optimizer = Optimizer(stack, starts, rates * stage.lr, stage.freeze, recipe)
         look_up = Batches(stack, rows_at(number), batches, augment)
         for _ in range(stage.steps):
-            inputs, labels = look_up(done, stage.freeze)
-            losses = lane_losses(stack.logits(inputs, stage.freeze), labels)
-            optimizer.step(losses.sum(), schedule(recipe, done, total))
+            factor = schedule(recipe, done, total)
+            losses = objective(look_up, done, stage.freeze, rates * (stage.lr * factor))
+            optimizer.step(losses.sum(), factor)
             done += 1
             if watch is not None and watch(done, number, losses):
                 return
@@ -170,11 +175,22 @@ def lane_losses(output: Tensor, y: Tensor) -> Tensor:
     """Return each lane's mean cross-entropy, shape (lanes,), of logits (lanes, N, classes)."""
     if len(output) == 1:
         return cross_entropy(output[0], y[0]).unsqueeze(0)
-    return cross_entropy(output.flatten(0, 1), y.flatten(), reduction="none").view_as(y).mean(1)
+    return example_losses(output, y).mean(1)
+
+
+def example_losses(output: Tensor, y: Tensor) -> Tensor:
+    """Return each example's cross-entropy, shape (lanes, N), of logits (lanes, N, classes)."""
+    return cross_entropy(output.flatten(0, 1), y.flatten(), reduction="none").view_as(y)
 
 
 class Batches:
-    """Looks a step's examples up and brings them to the cut."""
+    """Looks a step's examples up and brings them to the cut.
+
+    Attributes
+    ----------
+    stack : Stack
+    rows : Rows
+    """
 
     def __init__(
         self, stack: Stack, rows: Rows, batches: Tensor | None, augment: Callable[[Tensor], Tensor] | None = None
@@ -201,6 +217,16 @@ class Batches:
         if self.augment is not None:
             x = self.augment(x)
         return advance(self.stack, self.stack.arrange(x), self.rows.depth, depth)
+
+
+# From the batches, a step (counted from 0), the cut and the lanes' learning rates, shape (lanes,), to what each
+# lane minimises, shape (lanes,).
+Objective = Callable[[Batches, int, int, Tensor], Tensor]
+
+
+def _cross_entropy(look_up: Batches, step: int, depth: int, rates: Tensor) -> Tensor:
+    inputs, labels = look_up(step, depth)
+    return lane_losses(look_up.stack.logits(inputs, depth), labels)
 
 
 def advance(stack: Stack, x: Tensor, start: int, depth: int) -> Tensor:

@@ -30,6 +30,16 @@ def scratch_long(depth: int, *, steps: float = 4.0) -> Iterator[Strategy]:
     yield point("scratch-long", 0, 0, steps=steps)
 
 
+@strategy("joint")
+def joint(depth: int, *, steps: float = 4.0) -> Iterator[Strategy]:
+    """Train on source and target together from scratch, a head each (the S+T baseline): the point (0, 0).
+
+    Each step adds the (weighted) loss of a batch of source examples to the target's own. Its step budget
+    is that of "scratch-long", since training the source model is no part of it.
+    """
+    yield point("joint", 0, 0, steps=steps, joint=True)
+
+
 @strategy("zero-shot")
 def zero_shot(depth: int) -> Iterator[Strategy]:
     """Use the source model as it is, head included: (L, L), nothing trained."""

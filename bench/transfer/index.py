@@ -4,6 +4,7 @@ BUILTIN: dict[str, str] = dict.fromkeys(
     (
         "scratch",
         "scratch-long",
+        "joint",
         "zero-shot",
         "feature-extraction",
         "fine-tune",

@@ -1,0 +1,201 @@
+"""Look one step ahead, or k, and see what the weights of the batch do to the target's loss.
+
+With one plain gradient step of rate a from the parameters p, p' = p - a * sum_i w_i grad l_i(p), the target's
+loss L changes with a weight by dL(p')/dw_i = -a <grad l_i(p), grad L(p')>: minus the rate times the
+directional derivative of the vector of losses along grad L(p'). The engine "forward" computes just that;
+"higher" builds the graph through the step (or k of them, with momentum or by Adam) and differentiates it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bench.weighting.base import Facts, Step, Weighting
+from bench.weighting.tape import Tape
+
+
+class L2RW(Weighting):
+    """Weights from zero, anew in each step: the rectified negative meta-gradient, normalised.
+
+    Ren et al. (ICML 2018), equations 5 to 9. At zero weights the look-ahead does not move, so that the
+    rate cancels.
+    """
+
+    def __init__(self, facts: Facts, engine: str):
+        super().__init__(facts)
+        self._rise = _rise_by_higher if engine == "higher" else _rise_forward
+
+    def __call__(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Return losses and weights."""
+        losses, rise = self._rise(step)
+        return losses, self.normalised(rise.clamp_min(0))
+
+
+def _rise_forward(step: Step) -> tuple[Tensor, Tensor]:
+    """Return losses, and how fast the target's loss falls with each weight (up to the rate)."""
+    with Tape() as tape:
+        losses = step.losses()
+    gradient = step.meta_gradient()
+    return losses, tape.tangent(losses, list(zip(step.parameters, gradient, strict=True)))
+
+
+def _rise_by_higher(step: Step) -> tuple[Tensor, Tensor]:
+    from bench.weighting.unrolled import Inner, unrolled
+
+    weights = torch.zeros(step.positions().shape, device=step.rates.device, requires_grad=True)
+    meta = unrolled(step.network, Inner("sgd"), step.rates, [step.losses], [weights], step.meta_loss)
+    (gradient,) = torch.autograd.grad(meta, weights)
+    step.meta_gradient()  # for the head of the target's own
+    return step.losses(), -gradient
+
+
+class Weigher(ABC):
+    """What gives weights, and learns from their gradients."""
+
+    @abstractmethod
+    def __call__(self, positions: Tensor, losses: Tensor | None) -> Tensor:
+        """Return weights above 0, shape (lanes, batch), with a graph to what is learned."""
+
+    @abstractmethod
+    def learn(self, loss: Tensor) -> None:
+        """Take one step down `loss`, a scalar with a graph to the last weights."""
+
+
+class LossNetwork(Weigher):
+    """A weight as a function of the loss, for each lane its own: 1 -> hidden units -> sigmoid."""
+
+    def __init__(self, facts: Facts, hidden: int, rate: float):
+        super().__init__()
+        networks = []
+        for seed in facts.seeds:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                networks.append((nn.Linear(1, hidden), nn.Linear(hidden, 1)))
+        shaped = [[a.weight.T, a.bias[None], b.weight.T, b.bias[None]] for a, b in networks]
+        self._parts = [
+            nn.Parameter(torch.stack(part).detach().to(facts.y.device)) for part in zip(*shaped, strict=True)
+        ]
+        self._optimizer = torch.optim.Adam(self._parts, lr=rate, weight_decay=1e-4)
+
+    def __call__(self, positions: Tensor, losses: Tensor | None) -> Tensor:
+        """Return weights of losses."""
+        w1, b1, w2, b2 = self._parts
+        hidden = torch.relu(losses.detach().to(w1.dtype).unsqueeze(2) @ w1 + b1)
+        return torch.sigmoid(hidden @ w2 + b2).squeeze(2)
+
+    def learn(self, loss: Tensor) -> None:
+        """Take one step."""
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=self._parts)
+        self._optimizer.step()
+
+
+class Kept(Weigher):
+    """A number for every example, class or domain of each lane; its sigmoid is the weight.
+
+    It learns from all weights that were given since it did so last.
+
+    Parameters
+    ----------
+    of_what : {"examples", "classes", "domains"}
+    """
+
+    def __init__(self, facts: Facts, of_what: str, rate: float):
+        super().__init__()
+        own = torch.arange(facts.n, device=facts.y.device).expand(facts.lanes, -1)
+        index = {"examples": own, "classes": facts.y, "domains": facts.domains}[of_what]
+        self._width = int(index.max()) + 1
+        lane = torch.arange(facts.lanes, device=index.device).unsqueeze(1)
+        self._index = index + lane * self._width
+        self._table = nn.Parameter(torch.zeros(facts.lanes * self._width, device=index.device))
+        # What a batch does not hold keeps its moments as they are.
+        self._optimizer = torch.optim.SparseAdam([self._table], lr=rate)
+        self._used: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, positions: Tensor, losses: Tensor | None) -> Tensor:
+        """Return the weights of examples."""
+        index = self._index.gather(1, positions)
+        values = self._table.detach()[index].requires_grad_()
+        if torch.is_grad_enabled():
+            self._used.append((index, values))
+        return torch.sigmoid(values)
+
+    def learn(self, loss: Tensor) -> None:
+        """Take one step."""
+        gradients = torch.autograd.grad(loss, [values for _, values in self._used])
+        index = torch.cat([index.flatten() for index, _ in self._used])
+        values = torch.cat([gradient.flatten() for gradient in gradients])
+        self._table.grad = torch.sparse_coo_tensor(index[None], values, self._table.shape).coalesce()
+        self._optimizer.step()
+        self._used = []
+
+
+class Learned(Weighting):
+    """Weights given by a :class:`Weigher` that learns from looking ahead.
+
+    Parameters
+    ----------
+    engine : {"auto", "forward", "higher"}
+        "auto" is "forward" where that can be.
+    unrolled : int
+        How many steps are looked ahead: the batches are those of the next steps, and the weigher learns
+        once for all of them.
+    inner, momentum : str, float
+        The optimiser of the look-ahead ("sgd" or "adam"), new each time.
+    """
+
+    def __init__(
+        self, facts: Facts, weigher: Weigher, engine: str, unrolled: int = 1, inner: str = "sgd", momentum: float = 0.0
+    ):
+        super().__init__(facts)
+        self._weigher, self._unrolled = weigher, unrolled
+        self._inner, self._momentum = inner, momentum
+        plain = unrolled == 1 and inner == "sgd" and not momentum
+        self._forward = engine == "forward" or (engine == "auto" and plain)
+
+    def __call__(self, step: Step) -> tuple[Tensor, Tensor]:
+        """Learn, then return losses and weights."""
+        if self._forward:
+            losses = self._learn_forward(step)
+        else:
+            if step.number % self._unrolled == 0:
+                self._learn_by_higher(step)
+            step.meta_gradient()  # for the head of the target's own
+            losses = step.losses()
+        with torch.no_grad():
+            weights = self._weigher(step.positions(), losses)
+        return losses, self.normalised(weights.to(losses.dtype))
+
+    def _learn_forward(self, step: Step) -> Tensor:
+        with Tape() as tape:
+            losses = step.losses()
+        weights = _shares(self._weigher(step.positions(), losses))
+        total = (weights.detach() * losses).sum()
+        gradients = torch.autograd.grad(total, step.parameters, retain_graph=True)
+        with step.moved(gradients):
+            direction = step.meta_gradient()
+        along = tape.tangent(losses, list(zip(step.parameters, direction, strict=True)))
+        slope = -step.rates.to(along).unsqueeze(1) * along
+        self._weigher.learn((weights * slope).sum())
+        return losses
+
+    def _learn_by_higher(self, step: Step) -> None:
+        from bench.weighting import unrolled
+
+        ahead = [j for j in range(self._unrolled) if step.number + j < self.facts.steps]
+        losses = [lambda network, j=j: step.losses(network, j) for j in ahead]
+        now = None
+        if isinstance(self._weigher, LossNetwork):
+            with torch.no_grad():
+                now = step.losses()
+        weights = [_shares(self._weigher(step.positions(j), now)) for j in ahead]
+        inner = unrolled.Inner(self._inner, self._momentum)
+        self._weigher.learn(unrolled.unrolled(step.network, inner, step.rates, losses, weights, step.meta_loss))
+
+
+def _shares(weights: Tensor) -> Tensor:
+    return weights / weights.sum(1, keepdim=True)
