@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 EXPERIMENTS = Path("experiments")
 
 
-def gather(folder: Path) -> Material:
+def gather(folder: Path, *, details: bool = True) -> Material:
     """Gather what a run folder, or a folder of committed results, holds.
 
-    A folder without results gives material that says so.
+    A folder without results gives material that says so. Without `details`, curves, tracebacks and source
+    models are left in the ledger.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def gather(folder: Path) -> Material:
     if not folder.is_dir():
         raise StoreError(f"no folder at {folder}")
     if ledgers(folder):
-        return _from_ledger(folder)
+        return _from_ledger(folder, details)
     if (folder / PARQUET).is_file():
         return _from_parquet(folder)
     return Material(str(folder), notes=[f"{folder} holds no results: no ledger.jsonl, no {PARQUET}."])
@@ -45,12 +46,14 @@ def gather(folder: Path) -> Material:
 # --- run folders ---------------------------------------------------------------------------------------
 
 
-def _from_ledger(folder: Path) -> Material:
+def _from_ledger(folder: Path, details: bool) -> Material:
     from bench.cli.stored import suites_of
 
     stored = read_stored(folder)
-    material = Material(str(folder), curves={}, tracebacks={}, made=Made(runs=stored.runs))
-    _read_details(folder, material)
+    tasks = {card["name"]: card for card in stored.cards.values()}
+    material = Material(str(folder), curves={}, tracebacks={}, made=Made(stored.runs, list(tasks.values())))
+    if details:
+        _read_details(folder, material)
     suites, problems = suites_of(folder, stored)
     material.notes += [f"{problem}; its rows are taken as they are" for problem in problems]
     rows = load_results(folder)
@@ -72,8 +75,7 @@ def _from_ledger(folder: Path) -> Material:
 
 
 def _read_details(folder: Path, material: Material) -> None:
-    """Read what the ledger keeps beside the rows: curves, tracebacks, cards and source models."""
-    cards: dict[str, dict[str, Any]] = {}
+    """Read what the ledger keeps beside the rows: curves, tracebacks and source models."""
     for record in read_records(folder):
         kind, key = record["kind"], record.get("key", "")
         if kind == "trial":
@@ -84,13 +86,10 @@ def _read_details(folder: Path, material: Material) -> None:
                 material.curves[key] = _curve(detail["curve"])
             if detail.get("traceback"):
                 material.tracebacks[key] = detail["traceback"]
-        elif kind == "task":
-            cards[record["card"]["name"]] = record["card"]
         elif kind == "source" and record.get("status") == "ok":
             place = tuple(record.get(name) for name in ("source", "backbone", "weighting", "source_seed"))
             kept = ("source_accuracy", "val_accuracy", "learning_rate", "steps", "best_step", "seconds", "key")
             material.made.models[place] = {name: record.get(name) for name in kept}
-    material.made.tasks = list(cards.values())
 
 
 def _curve(points: list[list[float]]) -> str:

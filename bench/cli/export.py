@@ -1,0 +1,62 @@
+"""``ntbench export``: a folder's rows and comparisons as CSV or Parquet."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = ("parquet", "csv")
+
+
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A run folder, or one of committed results.", show_default=False)
+    ],
+    fmt: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How they are written.")] = "parquet",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to.  [default: DIR itself]")
+    ] = None,
+) -> None:
+    """Write a folder's rows and comparisons as CSV or Parquet.
+
+    results.FORMAT has one row a trial, comparisons.FORMAT one row a comparison, with the columns that
+    bench/schema.py documents. The paths of what was written are printed.
+    """
+    from bench.cli.stored import comparisons_of
+    from bench.errors import BenchError, StoreError, unknown
+    from bench.report.files import write_file
+    from bench.results import PARQUET, load_results
+    from bench.store import ledgers
+
+    if fmt not in FORMATS:
+        raise unknown("format", fmt, FORMATS)
+    target = folder if out is None else out
+    rows = load_results(folder)
+    if f"results.{fmt}" == PARQUET and not ledgers(folder) and target.resolve() == folder.resolve():
+        raise BenchError(f"{folder / PARQUET} is what would be read; say where to write: --out")
+    comparisons, warnings = comparisons_of(folder)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {target}: {error.strerror}") from error
+    for name, table in (("results", rows), ("comparisons", comparisons)):
+        print(write_file(target / f"{name}.{fmt}", _content(table, fmt)))
+
+
+def _content(table: pd.DataFrame, fmt: str) -> bytes:
+    table = table.assign()
+    table.attrs = {}  # warnings were said; in Parquet's metadata they would only go stale
+    if fmt == "csv":
+        return table.to_csv(index=False, lineterminator="\n").encode("utf-8")
+    file = io.BytesIO()
+    table.to_parquet(file, index=False)
+    return file.getvalue()
