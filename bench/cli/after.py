@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.launch.driver import Outcome
+    from bench.report.material import Made
     from bench.suite import Suite
 
 SHOWN_FAILURES = 5
@@ -24,6 +25,7 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
     """Write the derived files and print the results of a run."""
     from bench.report.findings import findings
     from bench.report.grid import NEAR
+    from bench.report.material import write_provenance
     from bench.report.write import write_report
     from bench.results import results_of
     from bench.stats.gap import negative_transfer
@@ -31,6 +33,7 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
     rows = results_of(suite, folder)
     options = suite.statistics.model_dump()
     written = write_report(rows, folder, header_of(folder), **options)
+    written.append(write_provenance(made_of(folder), folder))
     comparisons = negative_transfer(rows, **options)
     if len(comparisons):
         print_comparisons(comparisons, NEAR)
@@ -53,6 +56,15 @@ def header_of(folder: Path) -> dict[str, Any]:
 
     runs = read_stored(folder).runs
     return {key: value for key, value in runs[-1].items() if key not in ("kind", "config")} if runs else {}
+
+
+def made_of(folder: Path) -> Made:
+    """Return what a run folder's results were made with: its runs and its tasks."""
+    from bench.report.material import Made
+    from bench.store import read_stored
+
+    stored = read_stored(folder)
+    return Made(stored.runs, list({card["name"]: card for card in stored.cards.values()}.values()))
 
 
 def say_list(title: str, lines: Iterable[str]) -> None:

@@ -49,9 +49,7 @@ def comparisons_of(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     from bench.stats.gap import negative_transfer
 
     if not folder.is_dir() or not ledgers(folder):
-        rows = load_results(folder)
-        found = negative_transfer(rows)
-        return found, [*rows.attrs.get("warnings", []), *found.attrs["warnings"]]
+        return _committed(folder)
     suites, warnings = suites_of(folder, read_folder(folder))
     parts = [_judged(suite, folder) for suite in suites]
     if not parts:
@@ -61,6 +59,23 @@ def comparisons_of(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     for part in parts:
         warnings += part.attrs["warnings"]
     return _joined(parts), list(dict.fromkeys(warnings))
+
+
+def _committed(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Return the comparisons of committed rows, each suite judged as the provenance beside them says."""
+    from bench.report.material import read_provenance
+    from bench.results import load_results
+    from bench.stats.gap import negative_transfer
+
+    rows = load_results(folder)
+    runs = read_provenance(folder).last_runs()
+    parts = []
+    for name, part in rows.groupby("suite", dropna=False, sort=True):
+        statistics = runs.get(name, {}).get("config", {}).get("statistics", {})
+        parts.append(negative_transfer(part, **statistics))
+    parts = parts or [negative_transfer(rows)]
+    warnings = [note for part in parts for note in part.attrs["warnings"]]
+    return _joined(parts), list(dict.fromkeys([*rows.attrs.get("warnings", []), *warnings]))
 
 
 def _judged(suite: Suite, folder: Path) -> pd.DataFrame:
