@@ -45,28 +45,35 @@ def run(
     Exit codes: 0 complete, 1 some trials or measurements failed, 2 bad input, 130 interrupted.
     """
     from bench.cli.after import say_results
-    from bench.cli.progress import Outlook, watch
-    from bench.launch.driver import run_suite
     from bench.launch.machine import choose_device, default_jobs
-    from bench.suite import Selection
 
     loaded = read_suite(suite, seeds, plugin)
     folder = run_folder(loaded, out)
     device = choose_device(device)
     jobs = default_jobs(device) if jobs is None else jobs
+    outcome = carry_out(loaded, folder, jobs=jobs, device=device, where=where or [], retry_failed=retry_failed)
+    say_results(loaded, folder, outcome)
+    raise typer.Exit(1 if outcome.failed or outcome.unmeasured else 0)
+
+
+def carry_out(suite: Suite, folder: Path, *, jobs: int, device: str, where: list[str], retry_failed: bool) -> Outcome:
+    """Run what is missing of a suite with its progress on standard error; end the command where it is interrupted."""
+    from bench.cli.progress import Outlook, watch
+    from bench.launch.driver import run_suite
+    from bench.suite import Selection
 
     def select(plan: Plan) -> Selection:
-        return Selection.parse(where or (), plan)
+        return Selection.parse(where, plan)
 
     def look() -> tuple[Counts, Forecast]:
-        return _look(loaded, folder, where or [], retry_failed)
+        return _look(suite, folder, where, retry_failed)
 
     counts, forecast = look()
-    _say_header(loaded, folder, device, jobs, where or [], counts)
+    _say_header(suite, folder, device, jobs, where, counts)
     try:
         with watch(Outlook(forecast, lambda: look()[1], max(1, jobs))) as progress:
             outcome = run_suite(
-                loaded, folder, jobs=jobs, device=device, select=select, retry_failed=retry_failed, progress=progress
+                suite, folder, jobs=jobs, device=device, select=select, retry_failed=retry_failed, progress=progress
             )
     except KeyboardInterrupt:
         _err("stopped at once: what was in flight is lost, the rest is stored; the same command goes on from there")
@@ -74,8 +81,7 @@ def run(
     if outcome.interrupted and outcome.missing:
         _say_interrupted(outcome)
         raise typer.Exit(130)
-    say_results(loaded, folder, outcome)
-    raise typer.Exit(1 if outcome.failed or outcome.unmeasured else 0)
+    return outcome
 
 
 def _look(suite: Suite, folder: Path, where: list[str], retry_failed: bool) -> tuple[Counts, Forecast]:

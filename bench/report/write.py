@@ -92,7 +92,7 @@ def _write_figures(rows: pd.DataFrame, comparisons: pd.DataFrame, out: Path, nea
     written = []
     for panel in panels(rows, comparisons, near=near):
         with suppress(BenchError):
-            written.append(_write_figure(out / f"{panel.name}.png", panel.draw()))
+            written.append(write_figure(out / f"{panel.name}.png", panel.draw()))
     return written
 
 
@@ -147,7 +147,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _write_figure(path: Path, figure: Figure) -> Path:
+def write_figure(path: Path, figure: Figure) -> Path:
+    """Write a figure as PNG: equal figures give equal files."""
     # Without the name of the software, equal rows give equal files.
     return _write(path, lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}))
 
