@@ -1,7 +1,8 @@
 """The command ``ntbench``: verbs only; whatever a verb needs is imported when it runs.
 
-Exit codes: 0 complete, 1 failed trials, 2 usage or bad input (a broken contract included), 70 a bug in
-ntbench, 130 interrupted.
+Exit codes: 0 complete, 1 failed trials (of ``diff`` and ``reproduce``: something changed), 2 usage or bad input (a
+broken contract included), 3 rows that only one side has (``diff`` and ``reproduce`` too), 70 a bug in ntbench,
+130 interrupted.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import check, diff, export, listing, new, plan, report, run, show, status, table
+from bench.cli import check, diff, export, listing, new, plan, report, reproduce, run, show, status, table
 
 _EPILOG = "A first run: ntbench new pair mine, then ntbench run mine.toml"
 
@@ -43,6 +43,7 @@ def command() -> Any:
     app.command("report")(report.report)
     app.command("export")(export.export)
     app.command("diff")(diff.diff)
+    app.command("reproduce")(reproduce.reproduce)
     app.command("status")(status.status)
     app.command("show")(show.show)
     app.command("list")(listing.list_names)

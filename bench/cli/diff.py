@@ -110,7 +110,7 @@ def compare_folders(a: Path, b: Path, alpha: float = ALPHA) -> Found:
     by_suite = {}
     for name in shared:
         one, two = left[name], right[name]
-        by_suite[name] = difference(one.rows, two.rows, one.comparisons, _judged_like(one, two), alpha=alpha)
+        by_suite[name] = difference(one.rows, two.rows, *_comparisons(one, two), alpha=alpha)
     if not any((one.trials["why"] == "").any() for one in by_suite.values()):
         raise DataError(f"{a} and {b} have no trial in common: other tasks, strategies, sizes or seeds")
     return Found(by_suite, only, notes)
@@ -128,14 +128,30 @@ def _renamed(part: Part, name: str) -> Part:
     return replace(part, rows=part.rows.assign(suite=name), comparisons=comparisons)
 
 
-def _judged_like(one: Part, two: Part) -> pd.DataFrame:
-    """Return the comparisons of `two`, judged by the settings of `one` where those are others."""
-    from bench.stats.gap import negative_transfer, options_of
+def _comparisons(one: Part, two: Part) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the comparisons of both, judged by the settings of `one` on the trials that both have.
+
+    A verdict over ten seeds and one over three differ without any change; those of what one side lacks
+    altogether are its own.
+    """
+    import pandas as pd
+
+    from bench.stats.difference import shared_trials
+    from bench.stats.gap import COMPARISON_KEY, negative_transfer, options_of
 
     options = options_of(one.comparisons)
-    if not len(two.comparisons) or options == options_of(two.comparisons):
-        return two.comparisons
-    return negative_transfer(two.rows, **options)
+    rows = shared_trials(one.rows, two.rows)
+    whole = all(len(part) == len(side.rows) for part, side in zip(rows, (one, two), strict=True))
+    if whole and (options == options_of(two.comparisons) or not len(two.comparisons)):
+        return one.comparisons, two.comparisons
+    found = []
+    for part, side, other in zip(rows, (one, two), (two, one), strict=True):
+        theirs = other.comparisons[COMPARISON_KEY].assign(there=True)
+        lacking = side.comparisons[COMPARISON_KEY].merge(theirs, on=COMPARISON_KEY, how="left")["there"].isna()
+        alone = side.comparisons[lacking.to_numpy()]
+        judged = [table for table in (negative_transfer(part, **options), alone) if len(table)]
+        found.append(pd.concat(judged, ignore_index=True) if judged else alone)
+    return found[0], found[1]
 
 
 # --- what is said --------------------------------------------------------------------------------------

@@ -106,6 +106,20 @@ def difference(
     return Difference(trials, _compared(trials, comparisons_a, comparisons_b, alpha), notes)
 
 
+def shared_trials(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of each table whose trial the other has too: what can be judged alike on both sides."""
+    import pandas as pd
+
+    a, b = conform(rows_a, TRIAL), conform(rows_b, TRIAL)
+    sides = pd.concat([a[TRIAL_PLACE].drop_duplicates(), b[TRIAL_PLACE].drop_duplicates()], ignore_index=True)
+    shared = sides[sides.duplicated()].assign(shared=True)
+    kept = []
+    for rows in (a, b):
+        there = rows[TRIAL_PLACE].merge(shared, on=TRIAL_PLACE, how="left")["shared"].notna().to_numpy()
+        kept.append(rows[there].reset_index(drop=True))
+    return kept[0], kept[1]
+
+
 # --- trials --------------------------------------------------------------------------------------------
 
 

@@ -23,7 +23,20 @@ def test_version(ntbench):
 def test_no_arguments_print_the_help(ntbench):
     done = ntbench()
     assert done.code in (0, 2)  # typer's own choice, which has changed between versions
-    for verb in ("run", "plan", "table", "status", "show", "list", "check", "new"):
+    for verb in (
+        "run",
+        "plan",
+        "table",
+        "report",
+        "export",
+        "diff",
+        "reproduce",
+        "status",
+        "show",
+        "list",
+        "check",
+        "new",
+    ):
         assert f"\n  {verb} " in done.out + done.err
 
 

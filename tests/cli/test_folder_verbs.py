@@ -136,6 +136,19 @@ def test_the_suites_own_statistics_judge_the_table(suite, tmp_path, ntbench):
         assert "Benjamini-Hochberg" in said
 
 
+def test_committed_rows_are_judged_as_the_provenance_beside_them_says(finished, tmp_path, ntbench):
+    for name in ("results.parquet", "provenance.json"):
+        shutil.copy(finished[1] / name, tmp_path)
+    assert "within 1 point;" in " ".join(ntbench("table", tmp_path).out.split()).replace(")", ";")
+    path = tmp_path / "provenance.json"
+    path.write_text(path.read_text().replace('"margin": 0.01', '"margin": 0.07'))
+    assert "within 7 points" in " ".join(ntbench("table", tmp_path).out.split())
+    path.write_text("[]")
+    done = ntbench("table", tmp_path)
+    assert done.code == 2
+    assert f"cannot read {path}" in done.err
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

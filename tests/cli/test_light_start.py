@@ -23,7 +23,7 @@ for arguments, forbidden in json.loads(sys.argv[1]):
 """
 
 
-def test_light_verbs_import_nothing_heavy(finished):
+def test_light_verbs_import_nothing_heavy(finished, tmp_path):
     suite, out, _ = finished
     kinds = ("tasks", "changes", "backbones", "strategies", "measures", "weightings")
     # In one process and in this order: what a verb must not import, those before it must not have either.
@@ -32,7 +32,10 @@ def test_light_verbs_import_nothing_heavy(finished):
     verbs += [(["plan", str(suite), "--out", str(out)], HEAVY), (["check", str(suite)], HEAVY)]
     more = ["plan", str(suite), "--out", str(out), "--seeds"]
     verbs += [([*more, "0-3"], HEAVY), ([*more, "5"], TORCH)]  # times of the same shapes; nothing stored
-    verbs += [(["status", str(out)], TORCH), (["table", str(out)], TORCH)]
+    verbs += [(["status", str(out)], TORCH), (["table", str(out)], TORCH), (["diff", str(out), str(out)], TORCH)]
+    verbs += [(["export", str(out), "--out", str(tmp_path / "results" / "small")], TORCH)]
+    verbs += [(["report", str(out), "--out", str(tmp_path / "report.html")], TORCH)]
+    verbs += [(["reproduce", "all", "--results", str(tmp_path / "results"), "--out", str(tmp_path)], TORCH)]
     payload = json.dumps([(arguments, sorted(names)) for arguments, names in verbs])
     done = subprocess.run([sys.executable, "-c", PROGRAM, payload], capture_output=True, text=True, timeout=120)
     results = [json.loads(line[7:]) for line in done.stderr.splitlines() if line.startswith("RESULT ")]

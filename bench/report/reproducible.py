@@ -1,0 +1,163 @@
+"""What can be rebuilt from stored rows: one table of products, figures and tables with the functions that make them.
+
+To add products (those of a paper, say), write a function from the folder of results to products, and name it in
+:data:`SOURCES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError, DataError, unknown
+from bench.report.figures import FIGURES, panels
+from bench.report.files import write_file
+from bench.report.table import format_table
+from bench.report.write import write_figure
+
+if TYPE_CHECKING:
+    from bench.report.material import Part
+
+ROWS = "results.parquet"
+FIGURE, TABLE = "figure", "table"
+EVERYTHING = "all"
+
+
+@dataclass(frozen=True)
+class Product:
+    """A figure or a table that is made from stored rows.
+
+    Attributes
+    ----------
+    name : str
+        ``"<group>/<what>"``, the group being its folder.
+    kind : {"figure", "table"}
+    what : str
+        What it shows, in a line.
+    suites : tuple of str
+        Whose rows it reads.
+    make : callable
+        From the parts of these suites, by name, and a folder to the files that it writes there.
+    committed : Path
+        Folder that holds the same files as they were committed.
+    """
+
+    name: str
+    kind: str
+    what: str
+    suites: tuple[str, ...]
+    make: Callable[[Mapping[str, Part], Path], list[Path]]
+    committed: Path
+
+
+def suite_products(results: Path) -> Iterator[Product]:
+    """Yield the figures and tables of every suite that has stored rows."""
+    for rows in sorted(results.glob(f"*/{ROWS}")):
+        suite = rows.parent.name
+        for name, write in TABLES.items():
+            what = f"{write.__doc__.splitlines()[0].rstrip('.')}: {suite}"
+            yield Product(f"{suite}/{name}", TABLE, what, (suite,), partial(_table, suite, write), rows.parent)
+        for name, kind in FIGURES.items():
+            yield Product(
+                f"{suite}/{name}",
+                FIGURE,
+                f"{kind.title}: {suite}",
+                (suite,),
+                partial(_figures, suite, name),
+                rows.parent,
+            )
+
+
+def _table(suite: str, write: Callable[[Part, Path], Path], parts: Mapping[str, Part], out: Path) -> list[Path]:
+    return [write(parts[suite], out)]
+
+
+def _comparisons(part: Part, out: Path) -> Path:
+    """All comparisons, every column."""
+    return write_file(out / "comparisons.csv", part.comparisons.to_csv(index=False, lineterminator="\n"))
+
+
+def _markdown(part: Part, out: Path) -> Path:
+    """The comparison table."""
+    return write_file(out / "table.md", format_table(part.comparisons, "md"))
+
+
+TABLES: dict[str, Callable[[Part, Path], Path]] = {"comparisons": _comparisons, "table": _markdown}
+
+
+def _figures(suite: str, name: str, parts: Mapping[str, Part], out: Path) -> list[Path]:
+    part = parts[suite]
+    kind = FIGURES[name]
+    drawn, why = [], None
+    for panel in panels(part.rows, part.comparisons):
+        if panel.kind is kind:
+            try:
+                drawn.append(write_figure(out / f"{panel.name}.png", panel.draw()))
+            except BenchError as error:
+                why = error
+    if not drawn:
+        raise DataError(str(why or "there is nothing to draw"))
+    return drawn
+
+
+# Each from the folder of results to products.
+SOURCES: tuple[Callable[[Path], Iterable[Product]], ...] = (suite_products,)
+
+
+def products(results: Path) -> dict[str, Product]:
+    """Return everything that can be rebuilt from a folder of results, by name.
+
+    Raises
+    ------
+    DataError
+        When there is no such folder, or no suite's rows in it.
+    """
+    found = {product.name: product for source in SOURCES for product in source(results)}
+    if not found:
+        raise DataError(f"{results} holds no stored rows (<suite>/{ROWS})")
+    return found
+
+
+def choose(known: Mapping[str, Product], names: Iterable[str]) -> list[Product]:
+    """Return the products that names mean: one by its name, all of a group or of a kind, or all.
+
+    Raises
+    ------
+    UnknownName
+        For a name that means nothing, with the nearest match.
+    """
+    chosen: dict[str, Product] = {}
+    for name in names:
+        meant = {key: product for key, product in known.items() if name in _handles(product)}
+        if not meant:
+            raise unknown(
+                "figure or table", name, {handle for product in known.values() for handle in _handles(product)}
+            )
+        chosen |= meant
+    return [product for key, product in known.items() if key in chosen]
+
+
+def _handles(product: Product) -> set[str]:
+    group, _, what = product.name.partition("/")
+    return {product.name, group, what, f"{product.kind}s", EVERYTHING}
+
+
+def same_content(path: Path, committed: Path) -> bool:
+    """Whether two files say the same: CSV the same numbers to six digits, others byte for byte."""
+    if path.suffix != ".csv":
+        return path.read_bytes() == committed.read_bytes()
+    import pandas as pd
+
+    new, old = pd.read_csv(path), pd.read_csv(committed)
+    try:
+        # A column that came later is no difference in what both have.
+        shared = [name for name in new.columns if name in old.columns]
+        pd.testing.assert_frame_equal(
+            new[shared], old[shared], check_exact=False, rtol=1e-6, atol=1e-9, check_dtype=False
+        )
+    except AssertionError:
+        return False
+    return len(shared) == len(old.columns)
