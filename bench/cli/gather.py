@@ -89,7 +89,10 @@ def _read_details(folder: Path, material: Material) -> None:
         elif kind == "source" and record.get("status") == "ok":
             place = tuple(record.get(name) for name in ("source", "backbone", "weighting", "source_seed"))
             kept = ("source_accuracy", "val_accuracy", "learning_rate", "steps", "best_step", "seconds", "key")
-            material.made.models[place] = {name: record.get(name) for name in kept}
+            model = {name: record.get(name) for name in kept}
+            # Weightings that learn from the target train several: the row does not say which of them it is.
+            before = material.made.models.get(place, model)
+            material.made.models[place] = model if before.get("key") == model["key"] else {}
 
 
 def _curve(points: list[list[float]]) -> str:

@@ -90,8 +90,13 @@ def render(material: Material, *, near: str = NEAR) -> str:
         tasks=task_table(material.made),
         meta=Markup(to_json(meta(material))),
         data=data_blocks(material),
-        footer=f"Made by ntbench {__version__} from {material.folder}. This file needs no network.",
+        footer=f"Made by ntbench {__version__} from {_shown(material.folder)}. This file needs no network.",
     )
+
+
+def _shown(folder: str) -> str:
+    """Return a folder as others may see it: where it stands on this machine is nobody's business."""
+    return Path(folder).name if Path(folder).is_absolute() else folder
 
 
 def _demand_measure(material: Material, near: str) -> None:

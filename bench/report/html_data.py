@@ -43,6 +43,7 @@ def meta(material: Material) -> dict[str, Any]:
                 "key": model.get("key"), "steps": model.get("steps"), "learning_rate": model.get("learning_rate")
             }
             for place, model in material.made.models.items()
+            if model
         },
     }  # fmt: skip
 

@@ -18,6 +18,8 @@ async function comparisonPage(host, index) {
       ["accuracy from scratch", percent(row.scratch_accuracy)], ["accuracy after transfer", percent(row.transfer_accuracy)],
       ["gap to the best-tuned scratch", row.ntg_tuned === null ? null : points(row.ntg_tuned) + " points"],
       ["p, not corrected", pvalue(row.p_value)], ["p, corrected", pvalue(row.p_holm)],
+      ["test", row.test], ["contrast named in advance", row.contrast],
+      ["interval by bootstrap", (row.ntg_boot_low ?? null) === null ? null : `${points(row.ntg_boot_low)} to ${points(row.ntg_boot_high)} points`], ["resampled", row.resampled],
       ["p of equivalence, corrected", pvalue(row.p_equivalence_holm)], ["correction", row.correction],
       ["seeds with both results", row.n_seeds], ["seeds lost to failures", row.n_failed], ["source model's own accuracy", percent(row.source_accuracy)],
       ["backbone", row.backbone], ["weighting", row.weighting], ["validation", row.validation], ["suite", row.suite],
@@ -96,7 +98,7 @@ async function trialPage(host, which) {
     list([
       ["test loss", short(row.test_loss, 4)], ["validation accuracy", percent(row.val_accuracy)], ["validation loss", short(row.val_loss, 4)],
       ["seconds", short(row.seconds, 3)], ["parameters trained", row.trainable_parameters === null ? null : row.trainable_parameters.toLocaleString("en")],
-      ...meta.measures.map((m) => [m.title, short(row[m.name] ?? null)]),
+      ...meta.measures.map((m) => [m.title, short(row[m.name] ?? null)]), ...others(row),
     ]),
     el("h3", {}, "Learning curve"), await curves(row, index, ok),
     el("h3", {}, "Recipe"), ...recipe(row, suite),
@@ -104,6 +106,13 @@ async function trialPage(host, which) {
     el("h3", {}, "Where it comes from"), origin(row, suite),
   );
   return `${row.strategy}, ${row.pair}`;
+}
+
+// Columns that have no place of their own on the page: whatever a later version or a plug-in adds.
+const PLACED = new Set("pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy validation n_test context error traceback key".split(" "));
+function others(row) {
+  const measured = new Set(meta.measures.map((m) => m.name));
+  return Object.entries(row).filter(([name]) => !PLACED.has(name) && !measured.has(name)).map(([name, value]) => [words(name), typeof value === "number" ? short(value) : value]);
 }
 
 async function failure(row) {

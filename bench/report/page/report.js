@@ -215,7 +215,7 @@ async function comparisonTable(host) {
     { name: "transfer_depth", title: "n", number: true },
     { name: "frozen_depth", title: "f", number: true },
     { name: "target_size", title: "size", number: true },
-    { name: "ntg", title: "gap", number: true, show: points },
+    { name: "ntg", title: "gap", number: true, show: (v, i) => el("span", { class: `mark ${data.value("verdict", i)}` }, points(v)) },
     { name: "ntg_low", title: "95 % interval", show: (_, i) => intervalPlot(data.row(i), at) },
     { name: "verdict", title: "verdict", show: verdict },
     { name: "p_holm", title: "p corr.", number: true, show: pvalue },
