@@ -22,6 +22,7 @@ BENCHMARKS = {
     "step": "one step of the training loop against bare PyTorch, DataLoader, skorch and Lightning",
     "cut": "training above frozen blocks with their activations computed once",
     "lanes": "trainings that are stacked against one after the other",
+    "weighting": "one step with learned weights against the plain step and other ways to the same weights",
     "growth": "planning, resuming and loading results, from a thousand rows to a million",
     "startup": "start-up of the command, which never imports torch",
 }
