@@ -29,7 +29,7 @@ PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("report.js", "detail.js")
 SHOWN_ERRORS = 10
 MOST_PANELS = 40
-MOST_CELLS = 4_000  # comparisons in one figure: more than can be told apart, and minutes to draw
+MOST_CELLS = 1_500  # comparisons in one figure: more than can be told apart, and slow to draw
 POINT = 96 / 72  # pixels of the screen
 
 

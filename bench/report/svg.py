@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 from bench.report.style import figure_style
@@ -23,7 +24,9 @@ def inline_svg(figure: Figure, prefix: str) -> tuple[str, float]:
     not meet; comments and styles, which would reach beyond it, are taken out.
     """
     page = io.StringIO()
-    with figure_style():
+    with figure_style(), warnings.catch_warnings():
+        # Names that leave no room for the axes make a poor picture, which is there to be seen.
+        warnings.filterwarnings("ignore", "constrained_layout not applied")
         figure.savefig(page, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     text = page.getvalue()
     text = _LEFT_OUT.sub("", text[text.index("<svg") :])
