@@ -110,7 +110,8 @@ def _subtitle(material: Material) -> str:
     failed = sum(int((part.rows["status"].fillna(OK) != OK).sum()) for part in material.parts)
     comparisons = sum(len(part.comparisons) for part in material.parts)
     lost = f" ({failed:,} failed)" if failed else ""
-    about = " ".join(filter(None, (str(part.config.get("description", "")).strip() for part in material.parts[:1])))
+    about = " ".join(filter(None, (str(part.config.get("description", "")).strip() for part in material.parts)))
+    about = about if len(material.parts) == 1 else ""
     return f"{about + '. ' if about else ''}{trials:,} trials{lost}, {comparisons:,} comparisons."
 
 
@@ -168,7 +169,7 @@ def _legend(material: Material) -> str:
 
 
 def _notes(material: Material) -> list[str]:
-    notes = list(material.notes)
+    notes = [note.replace(material.folder, _shown(material.folder)) for note in material.notes]
     if len(material.parts) > 1:
         names = ", ".join(part.suite for part in material.parts)
         notes.append(f"{len(material.parts)} suites are here ({names}): each is judged by itself, none with another.")

@@ -179,9 +179,9 @@ const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replac
 
 function again(row, suite) {
   const where = [];
-  if (row.source !== null) where.push(`pair=${row.source}->${row.target}`, `strategy=${row.strategy}`, `weighting=${row.weighting}`);
+  if (row.source !== null) where.push(`pair=${row.source}->${row.target}`, `weighting=${row.weighting}`);
   else where.push(`target=${row.target}`);
-  where.push(`backbone=${row.backbone}`);
+  where.push(`strategy=${row.strategy}`, `backbone=${row.backbone}`);
   if (row.target_size > 0) where.push(`size=${(suite.sizes?.[row.target] || {})[row.target_size] ?? row.target_size}`);
   const file = suite.file || `${row.suite}.toml`;
   const command = ["ntbench", "run", file, "--out", "runs/again", "--seeds", row.seed, "--where", ...where].map((part) => quoted(String(part))).join(" ");
