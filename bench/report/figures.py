@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COMPARISONS = "comparisons"
 ROWS = "rows"
+PLACE = ["suite", "target", "backbone"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,10 @@ class Kind:
     reads : {"comparisons", "rows"}
         What the DataFrame holds: a row a comparison or a row a trial.
     each : bool
-        Whether there is one for each target, backbone and weighting; else one for the whole suite.
+        Whether there is one for each target, backbone and weighting (of rows, for each target and
+        backbone, with its scratch rows); else one for the whole suite.
+    brief : bool
+        Whether it is drawn at the end of every run; the others when a report asks for them.
     near : str or None
         Name of the argument that takes the measure of similarity, where there is one.
     """
@@ -45,6 +49,7 @@ class Kind:
     function: str
     reads: str = COMPARISONS
     each: bool = False
+    brief: bool = False
     near: str | None = None
 
 
@@ -54,13 +59,71 @@ FIGURES: dict[str, Kind] = {
         "A cell is scratch minus transfer in points: red harms, blue helps. Sources stand from near to far.",
         "bench.report.figure:gap_map",
         each=True,
+        brief=True,
+        near="near",
+    ),
+    "transfer_map": Kind(
+        "The transfer map",
+        "To the right more blocks are copied, upwards more of them are frozen; red harms, blue helps. Scratch stands "
+        "at the lower left, fine-tuning at the lower right, feature extraction at the top. The best cell is ringed.",
+        "bench.report.transfer_map:transfer_map",
+        each=True,
+        brief=True,
+        near="near",
+    ),
+    "forest": Kind(
+        "Every comparison with its interval",
+        "A point is a mean gap, its line the 95 % interval over seeds; right of zero transfer harms. Colour and shape "
+        "are the corrected verdict.",
+        "bench.report.forest:forest",
+        each=True,
+        near="near",
+    ),
+    "gap_by_depth": Kind(
+        "The gap at every transfer depth",
+        "AnB copies and freezes the first n blocks, AnB+ copies and tunes them. Where a source has the target's own "
+        "classes (BnB, BnB+), the lower panels split the gap into its parts.",
+        "bench.report.depth_figure:gap_by_depth",
+        reads=ROWS,
+        each=True,
         near="near",
     ),
     "gap_against_similarity": Kind(
         "The gap against measured similarity",
-        "A point is one source under one strategy, averaged over depths; to the right the sources get farther.",
-        "bench.report.figure:gap_against_similarity",
+        "A point is one pair, averaged over strategies and depths; to the right the sources get farther.",
+        "bench.report.similarity_figure:gap_against_similarity",
+        reads=ROWS,
+        brief=True,
+    ),
+    "size_similarity": Kind(
+        "Target size and similarity: who won, and was the textbook right",
+        "A cell names the strategy that won, how far it is ahead of scratch and how surely; below it the textbook's "
+        "advice and whether it held.",
+        "bench.report.corners:corners",
+        reads=ROWS,
+        each=True,
         near="measure",
+    ),
+    "learning_curves": Kind(
+        "Accuracy over target size, and what transfer is worth in data",
+        "Above, accuracy with scratch in black; below, the multiple of scratch's data that reaches the same accuracy.",
+        "bench.report.learning:learning_curves",
+        reads=ROWS,
+        each=True,
+        near="near",
+    ),
+    "share_won_back": Kind(
+        "What weighting the source examples won back",
+        "At 0 a weighting did nothing, at 100 % as much as knowing which examples are harmful.",
+        "bench.report.weights_figure:share_won_back",
+        reads=ROWS,
+    ),
+    "accuracy_against_cost": Kind(
+        "Accuracy against cost",
+        "A point is a strategy at a depth; to the right it costs more parameters, or more seconds.",
+        "bench.report.cost:accuracy_against_cost",
+        reads=ROWS,
+        each=True,
     ),
 }
 
@@ -116,16 +179,14 @@ def panels(rows: pd.DataFrame, comparisons: pd.DataFrame, *, near: str = NEAR) -
         if not kind.each:
             yield Panel(name, kind.title, kind, table, near)
             continue
-        varying = [column for column in SETTING if comparisons[column].nunique(dropna=False) > 1]
-        for setting, part in _settings(table):
+        # Scratch has no weighting, so rows are parted without it.
+        columns = SETTING if kind.reads == COMPARISONS else PLACE
+        varying = [column for column in columns if comparisons[column].nunique(dropna=False) > 1]
+        for values, part in table.groupby(columns, dropna=False, sort=True):
+            setting = dict(zip(columns, values, strict=True))
             part.attrs = dict(table.attrs)
             said = [str(setting[column]) for column in varying]
             tail = "".join(f"-{slug(text)}" for text in said)
             yield Panel(
                 name + tail, ": ".join([kind.title, ", ".join(said)] if said else [kind.title]), kind, part, near
             )
-
-
-def _settings(table: pd.DataFrame) -> Iterator[tuple[dict[str, object], pd.DataFrame]]:
-    for values, part in table.groupby(SETTING, dropna=False, sort=True):
-        yield dict(zip(SETTING, values, strict=True)), part

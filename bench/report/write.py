@@ -13,6 +13,7 @@ from bench.report.figures import panels
 from bench.report.files import write_file
 from bench.report.findings import findings
 from bench.report.grid import NEAR
+from bench.report.style import figure_style
 from bench.report.table import format_table
 from bench.schema import OK, conform
 from bench.stats.gap import negative_transfer
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN_ERRORS = 10
+DPI = 200  # a column of a paper is then 666 pixels wide
 
 
 def write_report(
@@ -35,11 +37,11 @@ def write_report(
     """Write everything that is derived from a run's rows.
 
     ``results.csv`` and ``results.parquet`` (one row a trial), ``comparisons.csv`` and
-    ``comparisons.parquet`` (one row a comparison), ``table.md``, ``gap_map.png`` (for several targets,
-    backbones or weightings one figure each, ``gap_map-<target>-<backbone>.png``),
-    ``gap_against_similarity.png`` where a distance was measured, and ``report.md`` with findings,
-    warnings, table, figures and provenance. Every file is replaced in one step: an interruption or a
-    full disk leaves the old one.
+    ``comparisons.parquet`` (one row a comparison), ``table.md``, the brief ones of
+    :data:`bench.report.figures.FIGURES` that the rows suffice for (``gap_map.png``; for several targets,
+    backbones or weightings one each, ``gap_map-<target>-<backbone>.png``), and ``report.md`` with
+    findings, warnings, table, figures and provenance. Every file is replaced in one step: an interruption
+    or a full disk leaves the old one.
 
     Parameters
     ----------
@@ -80,19 +82,45 @@ def write_report(
         written.append(_write(out / f"{name}.parquet", lambda file, t=bare: t.to_parquet(file, index=False)))
     table = format_table(comparisons, "md", near=near) if len(comparisons) else ""
     written.append(_write_text(out / "table.md", table or "No comparison has a result yet.\n"))
-    figures = _write_figures(rows, comparisons, out, near)
+    figures = write_figures(rows, comparisons, out, near=near, brief=True)
     page = _page(rows, comparisons, table, figures, header or {}, near)
     return [_write_text(out / "report.md", page), *written, *figures]
 
 
-def _write_figures(rows: pd.DataFrame, comparisons: pd.DataFrame, out: Path, near: str) -> list[Path]:
-    """Draw what the results have enough for; the HTML report says what they lack for the others."""
+def write_figures(
+    rows: pd.DataFrame, comparisons: pd.DataFrame, out: Path, *, near: str = NEAR, brief: bool = False
+) -> list[Path]:
+    """Draw what the results have enough for; the HTML report says what they lack for the others.
+
+    Parameters
+    ----------
+    rows, comparisons : DataFrame
+        One row a trial, and one row a comparison of these.
+    out : Path
+        Folder that exists.
+    near : str
+        Measure of similarity that sorts sources.
+    brief : bool
+        Only the figures that every run ends with, as PNG; else all of them, as PNG and as PDF.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    StoreError
+        When one cannot be written.
+    """
     if comparisons["ntg"].notna().sum() == 0:
         return []
     written = []
     for panel in panels(rows, comparisons, near=near):
-        with suppress(BenchError):
-            written.append(write_figure(out / f"{panel.name}.png", panel.draw()))
+        if panel.kind.brief or not brief:
+            with suppress(BenchError):
+                figure = panel.draw()
+                endings = (".png",) if brief else (".png", ".pdf")
+                written += [write_figure(out / f"{panel.name}{ending}", figure) for ending in endings]
     return written
 
 
@@ -110,7 +138,8 @@ def _page(
     if cautions:
         parts += ["## What to keep in mind", _bullets(cautions)]
     if figures:
-        parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in figures)]
+        shown = [path for path in figures if path.suffix == ".png"]
+        parts += ["## Figures", *(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in shown)]
     if table:
         parts += ["## Table", table.rstrip("\n")]
     if header:
@@ -148,9 +177,16 @@ def _one_line(text: str) -> str:
 
 
 def write_figure(path: Path, figure: Figure) -> Path:
-    """Write a figure as PNG: equal figures give equal files."""
-    # Without the name of the software, equal rows give equal files.
-    return _write(path, lambda file: figure.savefig(file, format="png", dpi=150, metadata={"Software": None}))
+    """Write a figure as what its name ends in, .png or .pdf: equal figures give equal files."""
+    # Without the name of the software and the date, equal rows give equal files.
+    unsaid = {".png": ("Software",), ".pdf": ("Creator", "Producer", "CreationDate")}
+    metadata = dict.fromkeys(unsaid[path.suffix])
+
+    def save(file: BinaryIO) -> None:
+        with figure_style():
+            figure.savefig(file, format=path.suffix[1:], dpi=DPI, metadata=metadata)
+
+    return _write(path, save)
 
 
 def _write_text(path: Path, text: str) -> Path:

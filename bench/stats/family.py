@@ -29,12 +29,12 @@ def check_contrasts(contrasts: Mapping[str, Any]) -> None:
         For a column that no contrast can name.
     """
     for name, conditions in contrasts.items():
-        if not isinstance(conditions, Mapping) or not conditions:
+        if not isinstance(conditions, Mapping) or all(wanted is None for wanted in conditions.values()):
             raise BenchError(f'contrast "{name}" must be a table such as {{ source = "a", strategy = "fine-tune" }}')
         for column, wanted in conditions.items():
             if column not in CONTRAST_COLUMNS:
                 raise unknown(f'column in contrast "{name}"', column, CONTRAST_COLUMNS)
-            if isinstance(wanted, Mapping) or wanted is None:
+            if isinstance(wanted, Mapping):
                 raise BenchError(f'contrast "{name}": {column} must be a value or a list of values, got {wanted!r}')
 
 
@@ -46,7 +46,8 @@ def name_contrasts(table: pd.DataFrame, contrasts: Mapping[str, Mapping[str, Any
     table : DataFrame
         One row a comparison.
     contrasts : mapping of name to conditions
-        A condition is a column with a value or a list of values; all of a contrast's must hold. A
+        A condition is a column with a value or a list of values (None says nothing); all of a
+        contrast's must hold. A
         contrast of several comparisons puts each of them into the family.
 
     Returns
@@ -62,12 +63,13 @@ def name_contrasts(table: pd.DataFrame, contrasts: Mapping[str, Mapping[str, Any
     warnings = []
     for name, conditions in contrasts.items():
         fits = pd.Series(True, index=table.index)
-        for column, wanted in conditions.items():
+        said = {column: wanted for column, wanted in conditions.items() if wanted is not None}
+        for column, wanted in said.items():
             values = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Sequence) else list(wanted)
             fits &= table[column].isin(values)
         if not fits.any():
-            said = ", ".join(f"{column} = {wanted}" for column, wanted in conditions.items())
-            warnings.append(f'The contrast "{name}" ({said}) fits no comparison.')
+            how = ", ".join(f"{column} = {wanted}" for column, wanted in said.items())
+            warnings.append(f'The contrast "{name}" ({how}) fits no comparison.')
         names = names.mask(fits & names.isna(), name)
     return names, warnings
 

@@ -233,6 +233,22 @@ def _refuse_conflicts(rows: pd.DataFrame, place: list[str]) -> None:
         )
 
 
+def paired_trials(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return every completed transfer trial beside the scratch trial of its seed.
+
+    Columns as in :data:`bench.schema.TRIAL`, `scratch_accuracy`, and `gap`: scratch minus transfer, a fraction.
+
+    Raises
+    ------
+    DataError
+        See :func:`negative_transfer`.
+    """
+    trials, _ = _pair(prepare(rows))
+    trials = trials[trials["paired"]].reset_index(drop=True)
+    # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are the same difference.
+    return trials.assign(gap=(trials["scratch_accuracy"] - trials["test_accuracy"]).astype(float).round(12))
+
+
 def _pair(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Put its scratch results beside every transfer trial; say what has none."""
     is_scratch = rows["source"].isna()

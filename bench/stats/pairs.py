@@ -11,8 +11,9 @@ import numpy as np
 from bench.errors import DataError, unknown
 from bench.schema import near_is_low, similarity_columns
 from bench.seeding import derive
+from bench.stats import paired
 from bench.stats.bootstrap import RESAMPLES, seed_weights
-from bench.stats.gap import COMPARISON_KEY
+from bench.stats.gap import COMPARISON_KEY, paired_trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +143,47 @@ def pair_means(part: pd.DataFrame, measure: str) -> pd.DataFrame:
     shared = part.groupby(list(POINT), dropna=False)["source"].transform("size") >= count
     part = part[shared] if shared.any() else part
     return part.groupby(pair)[["ntg", measure]].mean().reset_index()
+
+
+def pair_gaps(rows: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
+    """Return the mean gap of every pair at every size, over the strategies and depths that all pairs have there.
+
+    Averaged within each seed first, so that the interval (paired t) is one over seeds.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row a trial, columns as in :data:`bench.schema.TRIAL`.
+    alpha : float
+
+    Returns
+    -------
+    DataFrame
+        One row a pair and size: `target`, `backbone`, `source`, `target_size`, `n_seeds`, `n_points` (what
+        was averaged over), `ntg`, `ntg_low`, `ntg_high` and every measure of similarity.
+    """
+    import pandas as pd
+
+    trials = paired_trials(rows)
+    measures = [name for name in similarity_columns(rows) if name in trials]
+    pair, point = ["target", "backbone", "source"], ["strategy", "transfer_depth", "frozen_depth"]
+    found = []
+    for size, block in trials.groupby("target_size", sort=True):
+        pairs = block.groupby(pair).ngroups
+        spread = block[[*pair, *point]].drop_duplicates().groupby(point, dropna=False).size()
+        shared = spread[spread == pairs].index
+        if len(shared):
+            block = block[pd.MultiIndex.from_frame(block[point]).isin(shared)]
+        for place, part in block.groupby(pair, sort=True):
+            gap, low, high, _ = paired.summary(part.groupby("seed")["gap"].mean().to_numpy(), alpha)
+            found.append(
+                dict(zip(pair, place, strict=True))
+                | {"target_size": int(size), "n_seeds": part["seed"].nunique()}
+                | {"n_points": part.groupby(point, dropna=False).ngroups}
+                | {"ntg": gap, "ntg_low": low, "ntg_high": high}
+                | {name: part[name].mean() for name in measures}
+            )
+    return pd.DataFrame(found, columns=None if found else [*pair, "target_size", "ntg", *measures])
 
 
 def rank_correlation(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 UNIFORM, ORACLE = "uniform", "oracle"
 PLACE = [name for name in COMPARISON_KEY if name != "weighting"]
 NOTHING = "oracle and uniform do not differ"
+WORSE = "the oracle is worse than uniform"
 
 
 def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE, alpha: float = 0.05) -> pd.DataFrame:
@@ -25,7 +26,8 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
     The share won back is :math:`(acc_w - acc_{uniform}) / (acc_{oracle} - acc_{uniform})`, a ratio of means
     over the seeds that all three have; its interval is Fieller's (1954) for paired means. Where the
     oracle is not surely different from uniform (the denominator's own interval holds 0) the ratio has no
-    bounded interval: it is left undefined and `note` says so, the gain in points is still there.
+    bounded interval: it is left undefined and `note` says so, the gain in points is still there. So it is
+    where the oracle is surely worse, for then there is nothing to win.
 
     Parameters
     ----------
@@ -84,9 +86,12 @@ def _one(arm: dict[str, pd.Series], name: str, uniform: str, oracle: str, alpha:
         return result | {"note": f'no trial has the weighting "{oracle}"'}
     winnable = (wide[oracle] - wide[uniform]).to_numpy()
     share, low, high = fieller(gain, winnable, alpha)
+    note = NOTHING if math.isnan(share) else None
+    if note is None and winnable.mean() < 0:
+        share, low, high, note = math.nan, math.nan, math.nan, WORSE
     return result | {
         "oracle_accuracy": wide[oracle].mean(), "winnable": winnable.mean() if len(winnable) else math.nan,
-        "share": share, "share_low": low, "share_high": high, "note": NOTHING if math.isnan(share) else None,
+        "share": share, "share_low": low, "share_high": high, "note": note,
     }  # fmt: skip
 
 

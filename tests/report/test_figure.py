@@ -1,11 +1,13 @@
-import io
-
 import numpy as np
 import pytest
 from synthetic_suite import DISTANCE, POINTS, synthetic_rows
 
-from bench.errors import DataError, UnknownName
-from bench.report.figure import gap_against_similarity, gap_map
+from bench.errors import DataError
+from bench.report.drawing import apart, gap_norm, gap_ticks
+from bench.report.figure import gap_map
+from bench.report.figures import panels
+from bench.report.style import PAGE
+from bench.report.write import write_figure
 from bench.schema import COMPARISON, empty
 from bench.stats.gap import negative_transfer
 
@@ -15,16 +17,12 @@ def comparisons():
     return negative_transfer(synthetic_rows(seeds=3))
 
 
-def png(figure):
-    page = io.BytesIO()
-    figure.savefig(page, format="png", metadata={"Software": None})
-    return page.getvalue()
-
-
 def test_the_map_has_a_panel_a_size_with_every_gap_in_its_place(comparisons):
-    panels = [axis for axis in gap_map(comparisons).axes if axis.images]
-    assert len(panels) == 2
-    for panel, size in zip(panels, (20, 100), strict=True):
+    figure = gap_map(comparisons)
+    shown = [axis for axis in figure.axes if axis.images]
+    assert len(shown) == 2
+    assert figure.get_figwidth() == pytest.approx(PAGE)
+    for panel, size in zip(shown, (20, 100), strict=True):
         assert f"{size} target examples (scratch " in panel.get_title(loc="left")
         assert [label.get_text() for label in panel.get_yticklabels()] == list(DISTANCE)
         values = panel.images[0].get_array()
@@ -39,6 +37,9 @@ def test_the_colour_scale_is_centred_on_no_gap(comparisons):
     assert norm(0.0) == pytest.approx(0.5)
     assert norm.vmin == -norm.vmax == pytest.approx(-comparisons["ntg"].abs().max())
     assert norm(-0.05) == pytest.approx(1 - norm(0.05))
+    assert gap_norm([0.01, np.nan]).vmax == 0.1
+    minus = [f"\N{MINUS SIGN}{n}" for n in (5, 2, 1)]
+    assert gap_ticks(0.05)[1] == [*minus, "0", "+1", "+2", "+5"]
 
 
 def test_every_cell_says_gap_and_verdict(comparisons):
@@ -57,34 +58,46 @@ def test_what_was_not_measured_is_blank(comparisons):
     assert np.ma.getmaskarray(panel.images[0].get_array())[row].tolist() == [True] + [False] * 13
 
 
-def test_figures_are_the_same_every_time(comparisons):
-    assert png(gap_map(comparisons)) == png(gap_map(comparisons))
-    first = png(gap_against_similarity(comparisons))
-    assert first.startswith(b"\x89PNG")
-    assert first == png(gap_against_similarity(comparisons))
-
-
-def test_the_similarity_plot_has_a_line_a_strategy_through_its_means(comparisons):
-    figure = gap_against_similarity(comparisons)
-    assert [axis.get_title(loc="left") for axis in figure.axes] == ["20 target examples", "100 target examples"]
-    names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == list(dict.fromkeys(name for name, _, _ in POINTS))
-    block = comparisons[(comparisons["target_size"] == 20) & (comparisons["strategy"] == "fine-tune")]
-    mean = 100 * block.groupby("source")["ntg"].mean()[list(DISTANCE)]
-    lines = [line for line in figure.axes[0].lines if line.get_linestyle() != "None"]
-    lines = [line for line in lines if len(line.get_xdata()) == len(DISTANCE)]
-    drawn = [line for line in lines if np.allclose(line.get_ydata(), mean)]
-    assert len(drawn) == 1
-    assert drawn[0].get_xdata().tolist() == list(DISTANCE.values())
-
-
-def test_what_cannot_be_drawn_is_said(comparisons):
+def test_what_cannot_be_drawn_is_said():
     with pytest.raises(DataError, match="no comparison to draw"):
         gap_map(empty(COMPARISON))
-    with pytest.raises(UnknownName, match='did you mean "leep"'):
-        gap_against_similarity(comparisons, measure="lep")
-    with pytest.raises(DataError, match="no pair has both a gap and a LEEP"):
-        gap_against_similarity(comparisons, measure="leep")
+
+
+def test_names_are_moved_apart_as_little_as_may_be():
+    assert apart([0.0, 10.0, 20.0], 5).tolist() == [0, 10, 20]
+    assert apart([10.0, 10.0, 30.0], 5) == pytest.approx([7.5, 12.5, 30])
+    assert np.diff(apart(sorted(np.random.default_rng(0).uniform(0, 3, 20)), 1)).min() > 1 - 1e-9
+
+
+@pytest.fixture(scope="module")
+def every():
+    rows = synthetic_rows(sources=("printed-digits", "noise", "patches", "letters"), seeds=3)
+    rows = rows.assign(val_accuracy=0.5, val_loss=0.5, trainable_parameters=100 + rows["transfer_depth"], seconds=0.5)
+    return {panel.name: panel for panel in panels(rows, negative_transfer(rows))}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gap_map", "transfer_map", "forest", "gap_by_depth", "gap_against_similarity", "size_similarity",
+     "learning_curves", "accuracy_against_cost"],
+)  # fmt: skip
+def test_every_figure_fits_the_paper_and_is_the_same_every_time(every, name, tmp_path):
+    figure = every[name].draw()
+    assert figure.get_figwidth() <= PAGE + 1e-9
+    page = write_figure(tmp_path / "a.png", figure).read_bytes()
+    assert page.startswith(b"\x89PNG")
+    assert page == write_figure(tmp_path / "b.png", every[name].draw()).read_bytes()
+    document = write_figure(tmp_path / "a.pdf", figure).read_bytes()
+    assert document.startswith(b"%PDF")
+    assert b"CreationDate" not in document
+
+
+def test_letters_can_be_read_at_the_width_of_the_paper(every):
+    for name in ("transfer_map", "gap_by_depth", "gap_against_similarity", "forest", "learning_curves"):
+        figure = every[name].draw()
+        sizes = {text.get_fontsize() for axis in figure.axes for text in axis.texts if text.get_text()}
+        sizes |= {label.get_fontsize() for axis in figure.axes for label in axis.get_xticklabels()}
+        assert min(sizes) >= 4, name
 
 
 def test_no_window_is_opened_and_no_global_style_is_left(comparisons):

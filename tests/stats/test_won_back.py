@@ -60,6 +60,12 @@ def test_where_the_oracle_wins_nothing_there_is_no_share_and_it_says_so():
     assert equal["note"] == "oracle and uniform do not differ"
 
 
+def test_where_the_oracle_loses_there_is_nothing_to_win():
+    row = won_back(rows(uniform=UNIFORM, oracle=UNIFORM - 0.1 + RNG.normal(0, 0.01, 8), learned=LEARNED)).iloc[0]
+    assert math.isnan(row["share"])
+    assert row["note"] == "the oracle is worse than uniform"
+
+
 def test_without_an_oracle_the_gain_is_all_there_is():
     row = won_back(rows(uniform=UNIFORM, learned=LEARNED)).iloc[0]
     assert row["note"] == 'no trial has the weighting "oracle"'

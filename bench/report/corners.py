@@ -1,0 +1,117 @@
+"""Target size x similarity: which strategy won where, and whether the textbook's advice held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.report.drawing import footnote
+from bench.report.grid import NEAR
+from bench.report.style import PAGE, QUIET, VERDICT_COLOURS, figure_style, measure_name, signed
+from bench.schema import SCRATCH
+from bench.stats.advice import FAILED, FULL, HELD, textbook
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SAID = {
+    "feature-extraction": "linear classifier",
+    "layer-transfer": "first blocks, frozen",
+    "layer-transfer-tuned": "first blocks, tuned",
+    "fine-tune": "fine-tune, chosen f",
+    FULL: "fine-tune all",
+    SCRATCH: "scratch",
+}
+OUTCOME = {HELD: ("held", VERDICT_COLOURS["positive"]), FAILED: ("failed", VERDICT_COLOURS["negative"])}
+LARGEST = 0.1
+
+
+def corners(rows: pd.DataFrame, *, measure: str = NEAR) -> Figure:
+    """Draw which strategy won for every source and target size, beside the textbook's advice.
+
+    A cell has the winner, how far it is ahead of scratch and in what share of resamples over seeds it
+    wins; below, the advice of its corner, how far that fell behind the winner and whether it held
+    (:func:`bench.stats.advice.textbook`). The darker a cell, the more its winner is ahead of scratch. Thick
+    lines part small from large targets and similar from different sources.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row a trial, columns as in :data:`bench.schema.TRIAL`, of one target and backbone.
+    measure : str
+        What makes a source similar.
+
+    Raises
+    ------
+    DataError
+        When there are not two sizes and two sources with that measure.
+    """
+    from matplotlib.figure import Figure
+
+    rows = rows[rows["weighting"].isna() | (rows["weighting"] == "uniform")]
+    cells = textbook(rows, measure=measure)
+    first = cells[["target", "backbone"]].iloc[0]
+    cells = cells[(cells["target"] == first["target"]) & (cells["backbone"] == first["backbone"])]
+    order = cells.sort_values(["similar", "similarity"], ascending=[False, True], kind="stable")
+    sources, sizes = list(dict.fromkeys(order["source"])), sorted(int(size) for size in cells["target_size"].unique())
+    with figure_style():
+        figure = Figure(figsize=(min(PAGE, 1.2 + 1.45 * len(sizes)), 0.62 * len(sources) + 0.75), layout="constrained")
+        axis = figure.subplots()
+        for cell in cells.itertuples():
+            _draw(axis, sizes.index(int(cell.target_size)), sources.index(cell.source), cell)
+        _dress(axis, cells, sources, sizes)
+        footnote(figure, _key(cells, measure))
+    return figure
+
+
+def _draw(axis: Axes, x: int, y: int, cell: object) -> None:
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    ahead = cell.winner_accuracy - cell.scratch_accuracy
+    shade = 0.32 * np.clip(ahead / LARGEST, 0, 1) if np.isfinite(ahead) else 0.0
+    box = {"facecolor": colormaps["Blues"](shade), "edgecolor": "white", "linewidth": 1.5}
+    axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **box))
+    left = x - 0.46
+    axis.text(left, y - 0.3, SAID.get(cell.winner, cell.winner), fontsize=6.8, fontweight="bold", va="center")
+    points = "" if cell.winner == SCRATCH else f"{signed(ahead)} over scratch, "
+    axis.text(left, y - 0.06, f"{points}wins {100 * cell.win_share:.0f} %", fontsize=5.8, va="center")
+    advice = f"textbook: {SAID.get(cell.advised, cell.advised)}"
+    axis.text(left, y + 0.17, advice, fontsize=5.8, va="center", color=QUIET)
+    word, colour = OUTCOME.get(cell.outcome, (cell.outcome, QUIET))
+    behind = ""
+    if cell.advised == cell.winner:
+        behind = ", it is the winner"
+    elif np.isfinite(cell.shortfall):
+        behind = f", {signed(-cell.shortfall)} [{signed(-cell.shortfall_high)}, {signed(-cell.shortfall_low)}]"
+    heavy = "bold" if cell.outcome in OUTCOME else "normal"
+    axis.text(left, y + 0.36, word + behind, fontsize=5.8, va="center", color=colour, fontweight=heavy)
+
+
+def _dress(axis: Axes, cells: pd.DataFrame, sources: list[str], sizes: list[int]) -> None:
+    small = sum(bool(cells[cells["target_size"] == size]["small"].iloc[0]) for size in sizes)
+    similar = sum(bool(cells[cells["source"] == source]["similar"].iloc[0]) for source in sources)
+    axis.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(len(sources) - 0.5, -0.5))
+    axis.axvline(small - 0.5, color="black", linewidth=1.2)
+    axis.axhline(similar - 0.5, color="black", linewidth=1.2)
+    axis.set_xticks(range(len(sizes)), [f"{size:,} labels" + (" (small)" if i < small else " (large)")
+                                        for i, size in enumerate(sizes)])  # fmt: skip
+    distance = cells.groupby("source")["similarity"].mean()
+    names = [f"{s}\n{distance[s]:.3g} ({'similar' if i < similar else 'different'})" for i, s in enumerate(sources)]
+    axis.set_yticks(range(len(sources)), names)
+    axis.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=6.3)
+    axis.spines[:].set_visible(False)
+
+
+def _key(cells: pd.DataFrame, measure: str) -> str:
+    seeds = sorted({int(n) for n in cells["n_seeds"]})
+    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    name = measure_name(measure)
+    return (
+        f"Target {cells['target'].iloc[0]}, {counted} seeds; sources by {name}. Depths are chosen on validation data. "
+        "In points of accuracy with 95 % intervals (paired t). Wins: share of resamples over seeds. Failed: another "
+        "arm is surely better (Holm over all cells and arms); held: no other arm is better by a point."
+    )

@@ -1,0 +1,142 @@
+"""Accuracy against cost: parameters trained, and seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.errors import DataError
+from bench.report.drawing import apart, footnote
+from bench.report.style import COLUMN, GRID, PALETTE, figure_style, strategy_name
+from bench.schema import SCRATCH
+from bench.stats import paired
+from bench.stats.gap import prepare
+from bench.transfer.index import BUILTIN as STRATEGY_ORDER
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COSTS = {"trainable_parameters": "parameters trained", "seconds": "seconds a trial"}
+COLOURS = (PALETTE[1], PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4], PALETTE[5], PALETTE[7])
+POINT = ["strategy", "transfer_depth", "frozen_depth"]
+
+
+def accuracy_against_cost(rows: pd.DataFrame) -> Figure:
+    """Draw the accuracy of every strategy and depth against what it costs, a row of panels a target size.
+
+    A point is a strategy at a depth, its mean over sources and seeds; the bar is the 95 % interval over
+    seeds of the mean over sources. To the left, against the number of parameters that training could
+    change; to the right, against the seconds of a trial on the target, all learning rates included, the
+    source model's training not. A strategy's depths are joined from shallow to deep.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row a trial, columns as in :data:`bench.schema.TRIAL`; of several targets and backbones the
+        first is drawn.
+
+    Raises
+    ------
+    DataError
+        When fewer than two strategies or depths were trained.
+    """
+    from matplotlib.figure import Figure
+
+    points = _points(rows)
+    sizes = sorted(int(size) for size in points["target_size"].unique())
+    strategies = _ordered(points["strategy"].unique())
+    with figure_style():
+        figure = Figure(figsize=(COLUMN, 1.55 * len(sizes) + 0.45), layout="constrained")
+        axes = figure.subplots(len(sizes), 2, squeeze=False, sharex="col", sharey="row")
+        for row, size in zip(axes, sizes, strict=True):
+            for axis, cost in zip(row, COSTS, strict=True):
+                _draw(axis, points[points["target_size"] == size], cost, strategies)
+            row[0].set_title(f"{points['target'].iloc[0]}, {size:,} labels")
+            row[0].set_ylabel("test accuracy, %")
+        for axis, label in zip(axes[-1], COSTS.values(), strict=True):
+            axis.set_xlabel(label)
+        _name(figure, axes)
+        seeds = f"{points['n'].min()}" if points["n"].min() == points["n"].max() else "several"
+        sources = int(points["sources"].max())
+        footnote(
+            figure, f"Means over {sources} source{'s' * (sources > 1)} and {seeds} seeds, 95 % intervals over seeds."
+        )
+    return figure
+
+
+def _points(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return means and intervals of every strategy, depth and size that trains something."""
+    import pandas as pd
+
+    rows = rows[rows["weighting"].isna() | (rows["weighting"] == "uniform")]
+    done = prepare(rows)
+    done = done[done["done"] & (done["trainable_parameters"] > 0) & (done["seconds"] > 0) & (done["target_size"] > 0)]
+    if done.groupby(POINT, dropna=False).ngroups < 2:
+        raise DataError("a picture of costs needs two strategies or depths with parameters and seconds")
+    first = done[["target", "backbone"]].sort_values(["target", "backbone"]).iloc[0]
+    done = done[(done["target"] == first["target"]) & (done["backbone"] == first["backbone"])]
+    found = []
+    for place, part in done.groupby(["target", "target_size", *POINT], dropna=False, sort=True):
+        by_seed = part.groupby("seed")["test_accuracy"].mean().to_numpy(dtype=float)
+        mean, low, high, _ = paired.summary(by_seed, 0.05)
+        found.append(
+            dict(zip(["target", "target_size", *POINT], place, strict=True))
+            | {"accuracy": 100 * mean, "low": 100 * low, "high": 100 * high, "n": len(by_seed)}
+            | {cost: float(part[cost].median()) for cost in COSTS}
+            | {"sources": part["source"].nunique()}
+        )
+    return pd.DataFrame(found)
+
+
+def _ordered(names: object) -> list[str]:
+    known = list(STRATEGY_ORDER)
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _draw(axis: Axes, points: pd.DataFrame, cost: str, strategies: list[str]) -> None:
+    axis.set_xscale("log")
+    if points[cost].nunique() == 1:
+        axis.set_xlim(points[cost].iloc[0] / 3, points[cost].iloc[0] * 3)
+    axis.tick_params(axis="x", which="minor", length=0)
+    others = [name for name in strategies if not name.startswith(SCRATCH)]
+    for name in strategies:
+        part = points[points["strategy"] == name].sort_values(["transfer_depth", "frozen_depth"])
+        if part.empty:
+            continue
+        scratch = name.startswith(SCRATCH)
+        colour = "black" if scratch else COLOURS[others.index(name) % len(COLOURS)]
+        axis.vlines(part[cost], part["low"], part["high"], color=colour, linewidth=0.7)
+        axis.plot(part[cost], part["accuracy"], "s-" if scratch else "o-", color=colour, markersize=2.8, linewidth=0.5,
+                  label=name)  # fmt: skip
+    axis.grid(color=GRID, linewidth=0.5)
+    if axis.get_subplotspec().is_first_col():
+        level = points.loc[points["strategy"] == SCRATCH, "accuracy"]
+        if len(level):
+            axis.axhline(level.iloc[0], color="black", linewidth=0.5, linestyle=":")
+    elif (points["strategy"] == SCRATCH).any():
+        axis.axhline(points.loc[points["strategy"] == SCRATCH, "accuracy"].iloc[0], color="black", linewidth=0.5,
+                     linestyle=":")  # fmt: skip
+
+
+def _name(figure: Figure, axes: np.ndarray) -> None:
+    """Name strategies at the right edge, near the height of their last point."""
+    figure.draw_without_rendering()
+    for axis in axes[:, -1]:
+        scale = axis.figure.dpi / 72
+        lines = [line for line in axis.lines if not str(line.get_label()).startswith("_")]
+        lines.sort(key=lambda line: line.get_ydata()[-1])
+        at = [axis.transData.transform((1, line.get_ydata()[-1]))[1] / scale for line in lines]
+        places = apart(at, 6.6)
+        base = axis.transAxes.transform((0, 0))[1] / scale
+        height = axis.get_window_extent().height / scale
+        for line, place in zip(lines, places, strict=True):
+            colour = line.get_color()
+            leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.35, "shrinkA": 0, "shrinkB": 2}
+            axis.annotate(
+                strategy_name(str(line.get_label())), (line.get_xdata()[-1], line.get_ydata()[-1]), color=colour,
+                xytext=(1.06, (place - base) / height), textcoords="axes fraction", fontsize=5.5, va="center",
+                ha="left", annotation_clip=False, arrowprops=leader,
+            )  # fmt: skip

@@ -1,0 +1,153 @@
+"""A forest plot: every comparison with its interval and verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.errors import DataError
+from bench.report.cells import margin_text
+from bench.report.drawing import footnote, gap_axis, verdict_key, verdict_points
+from bench.report.grid import NEAR, Grid, Head, grids
+from bench.report.style import COLUMN, PAGE, TALLEST, VERDICT_COLOURS, figure_style
+from bench.stats.gap import options_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ROW, TIGHT = 0.115, 0.052  # inches a comparison where each is named, and where they are not
+NAMED = 70
+BREAK = 1.15  # between blocks, in rows
+
+
+def forest(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
+    """Draw every comparison as a point with its interval, sizes side by side.
+
+    Comparisons stand in blocks, one a strategy and depth, sources from near to far within; where there are
+    more than seventy, blocks are named and sources are not. The thick line is the 95 % interval over
+    seeds (paired t), the thin one, where there is one, the bootstrap over seeds and test examples. Shape
+    and colour are the verdict, which is corrected, as intervals are not.
+
+    Parameters
+    ----------
+    comparisons : DataFrame
+        As :func:`bench.stats.gap.negative_transfer` returns it, of one target, backbone and weighting.
+    near : str
+        Measure of similarity that sorts sources.
+
+    Raises
+    ------
+    DataError
+        When no comparison has a gap.
+    """
+    from matplotlib.figure import Figure
+
+    panels = [grid for grid in grids(comparisons[comparisons["ntg"].notna()], near=near) if grid.cells]
+    if not panels:
+        raise DataError("no comparison has a gap to draw")
+    places, blocks = _places(panels)
+    ends = [end for panel in panels for c in panel.cells.values() if c.measured for end in (c.ntg, c.low, c.high)]
+    limits = min(np.nanmin(ends), -0.01), max(np.nanmax(ends), 0.01)
+    count = len(places)
+    named = count <= NAMED
+    pitch = ROW if named else min(TIGHT * 1.6, max(0.03, (TALLEST - 1.1) / (count + len(blocks))))
+    height = min(pitch * (count + BREAK * len(blocks)) + 0.95, TALLEST)
+    with figure_style():
+        figure = Figure(figsize=(COLUMN if len(panels) == 1 else PAGE, height), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        boot = _boot(comparisons)
+        for axis, panel in zip(axes, panels, strict=True):
+            _draw(axis, panel, places, boot, limits, tight=not named)
+            seeds = f"{panel.scratch[1]} seeds"
+            title = f"{panel.setting['target_size']:,} labels" if len(panels) > 1 else panel.title
+            axis.set_title(f"{title}: scratch {100 * panel.scratch[0]:.1f} %, {seeds}")
+        _name(axes[0], places, blocks, named)
+        for axis in axes[1:]:
+            axis.tick_params(axis="y", left=False)
+        verdict_key(axes[0], loc="outside upper center")
+        footnote(figure, _key(comparisons, panels, named, bool(boot)))
+    return figure
+
+
+def _places(panels: list[Grid]) -> tuple[dict[tuple[str, Head], float], dict[Head, float]]:
+    """Return the height at which every comparison stands, and that of each block's name."""
+    heads = list(dict.fromkeys(head for panel in panels for head in panel.heads))
+    sources = [source.name for source in panels[0].sources]
+    places: dict[tuple[str, Head], float] = {}
+    blocks: dict[Head, float] = {}
+    y = 0.0
+    for head in heads:
+        here = [source for source in sources if any((source, head) in panel.cells for panel in panels)]
+        blocks[head] = y + (len(here) - 1) / 2
+        for source in here:
+            places[source, head] = y
+            y += 1
+        y += BREAK
+    return places, blocks
+
+
+def _boot(comparisons: pd.DataFrame) -> dict[tuple, tuple[float, float]]:
+    """Return bootstrap intervals by source, point and size, where they were asked for."""
+    if "ntg_boot_low" not in comparisons:
+        return {}
+    known = comparisons[comparisons["ntg_boot_low"].notna()]
+    return {(r.source, r.target_size, round(r.ntg, 12)): (r.ntg_boot_low, r.ntg_boot_high) for r in known.itertuples()}
+
+
+def _draw(
+    axis: Axes,
+    grid: Grid,
+    places: dict[tuple[str, Head], float],
+    boot: dict[tuple, tuple[float, float]],
+    limits: tuple[float, float],
+    *,
+    tight: bool,
+) -> None:
+    cells = [(places[key], key, cell) for key, cell in grid.cells.items() if cell.measured]
+    for y, (source, _), cell in cells:
+        colour = VERDICT_COLOURS[cell.verdict]
+        axis.hlines(y, cell.low, cell.high, color=colour, linewidth=0.8 if tight else 1.2, zorder=2)
+        ends = boot.get((source, grid.setting["target_size"], round(cell.ntg, 12)))
+        if ends:
+            axis.hlines(y, *ends, color=colour, linewidth=0.4, zorder=1)
+    size = 2.4 if tight else 3.6
+    verdict_points(axis, [c.ntg for *_, c in cells], [y for y, *_ in cells], [c.verdict for *_, c in cells], size)
+    gap_axis(axis, "x", *limits)
+    axis.axvline(0, color="black", linewidth=0.6)
+    axis.set_xlabel("gap in points: above 0, transfer harms")
+
+
+def _name(axis: Axes, places: dict[tuple[str, Head], float], blocks: dict[Head, float], named: bool) -> None:
+    bottom = max(places.values())
+    axis.set_ylim(bottom + 1, -1.4 if named else -1)
+    if named:
+        axis.set_yticks(list(places.values()), [source for source, _ in places], fontsize=5.6)
+        for head in blocks:
+            top = min(y for (_, other), y in places.items() if other == head)
+            axis.annotate(
+                str(head), (0, top), xycoords=("axes fraction", "data"), xytext=(-3, 6.6), textcoords="offset points",
+                ha="right", va="center", fontsize=5.8, fontweight="bold", annotation_clip=False,
+            )  # fmt: skip
+    else:
+        axis.set_yticks(list(blocks.values()), [str(head) for head in blocks], fontsize=5.8)
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    for other in axis.figure.axes:
+        for head in list(blocks)[1:]:
+            top = min(y for (_, mine), y in places.items() if mine == head)
+            other.axhline(top - BREAK, color="#E0E0E0", linewidth=0.5, zorder=0)
+
+
+def _key(comparisons: pd.DataFrame, panels: list[Grid], named: bool, boot: bool) -> str:
+    options = options_of(comparisons)
+    method = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}[options["correction"]]
+    text = f"95 % intervals over seeds, not corrected; verdicts corrected ({method}), "
+    text += f"equivalent: within {margin_text(options['margin'])}."
+    if boot:
+        text += " Thin: bootstrap over seeds and test examples."
+    if not named:
+        text += f" Within a block, from top to bottom: {', '.join(source.name for source in panels[0].sources)}."
+    return text

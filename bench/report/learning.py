@@ -1,0 +1,163 @@
+"""Accuracy over target size, scratch beside each strategy, and how much data each transfer is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.errors import DataError
+from bench.report.drawing import footnote, log_sizes, name_ends
+from bench.report.grid import NEAR, near_to_far
+from bench.report.style import GRID, PAGE, PALETTE, figure_style, strategy_name
+from bench.schema import SCRATCH
+from bench.stats import paired
+from bench.stats.effective import effective_data
+from bench.stats.gap import prepare
+from bench.stats.select import SUFFIX, select_depth
+from bench.transfer.index import BUILTIN as STRATEGY_ORDER
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = (PALETTE[1], PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4], PALETTE[5], PALETTE[7])
+MOST = 4  # panels side by side
+LEFT_OUT = ("zero-shot", "scratch-long")
+
+
+def learning_curves(rows: pd.DataFrame, *, near: str = NEAR) -> Figure:
+    """Draw accuracy over target size for scratch and every strategy, a column a source, near to far.
+
+    Below each stands the multiple of scratch's data that reaches the same accuracy (Hernandez et al.,
+    2021; :func:`bench.stats.effective.effective_data`): an arrow where it lies beyond the sizes that
+    scratch was trained with. A strategy with several depths takes the one that validation chose. Bars are
+    95 % intervals over seeds, the band scratch's.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        One row a trial, columns as in :data:`bench.schema.TRIAL`.
+    near : str
+        Measure of similarity that sorts sources; the four nearest to farthest, evenly, where there are more.
+
+    Raises
+    ------
+    DataError
+        When there is only one target size.
+    """
+    from matplotlib.figure import Figure
+
+    rows = rows[rows["weighting"].isna() | (rows["weighting"] == "uniform")]
+    arms = _arms(rows)
+    if arms["target_size"].nunique() < 2:
+        raise DataError("a learning curve needs at least two target sizes")
+    sources = _sources(rows, near)
+    arms = arms[arms["source"].isna() | arms["source"].isin(sources)]
+    worth = effective_data(arms)
+    strategies = _ordered(arms["strategy"].dropna().unique())
+    colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(strategies)}
+    with figure_style():
+        width = PAGE if len(sources) > 1 else 3.33
+        figure = Figure(figsize=(width, 3.3), layout="constrained")
+        axes = figure.subplots(2, len(sources), squeeze=False, sharex=True, sharey="row", height_ratios=(1.25, 1))
+        for j, source in enumerate(sources):
+            block = arms[arms["source"].isna() | (arms["source"] == source)]
+            _curves(axes[0, j], block, strategies, colour)
+            _multiples(axes[1, j], worth[worth["source"] == source], strategies, colour)
+            axes[0, j].set_title(f"{source} \N{RIGHTWARDS ARROW} {arms['target'].iloc[0]}", fontsize=6.5)
+        _dress(figure, axes, arms, strategies, colour)
+    return figure
+
+
+def _arms(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials drawn: scratch and one arm a strategy, of the first target and backbone."""
+    chosen = select_depth(rows)
+    chosen = chosen[(chosen["status"] == "ok") & (chosen["target_size"] > 0) & ~chosen["strategy"].isin(LEFT_OUT)]
+    if chosen.empty or chosen["source"].isna().all():
+        raise DataError("no transfer has a result at any target size")
+    first = chosen[["target", "backbone"]].sort_values(["target", "backbone"]).iloc[0]
+    chosen = chosen[(chosen["target"] == first["target"]) & (chosen["backbone"] == first["backbone"])]
+    return chosen.assign(strategy=chosen["strategy"].str.removesuffix(SUFFIX))
+
+
+def _sources(rows: pd.DataFrame, near: str) -> list[str]:
+    done = prepare(rows)
+    known = done[done["done"] & done["source"].notna()]
+    names = [source.name for source in near_to_far(known, near)[1]]
+    if len(names) <= MOST:
+        return names
+    return [names[round(i * (len(names) - 1) / (MOST - 1))] for i in range(MOST)]
+
+
+def _ordered(names: object) -> list[str]:
+    known = list(STRATEGY_ORDER)
+    transfers = [name for name in names if name != SCRATCH]
+    return sorted(transfers, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def _mean(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return sizes, mean accuracies and the ends of their intervals."""
+    found = []
+    for size, block in part.groupby("target_size", sort=True):
+        mean, low, high, _ = paired.summary(block["test_accuracy"].to_numpy(dtype=float), 0.05)
+        found.append((float(size), 100 * mean, 100 * low, 100 * high))
+    return tuple(np.array(found).T) if found else (np.array([]),) * 4
+
+
+def _curves(axis: Axes, block: pd.DataFrame, strategies: list[str], colour: dict[str, str]) -> None:
+    sizes, mean, low, high = _mean(block[block["source"].isna() & (block["strategy"] == SCRATCH)])
+    axis.fill_between(sizes, low, high, color="black", alpha=0.12, linewidth=0)
+    axis.plot(sizes, mean, color="black", linewidth=1.4, label=SCRATCH)
+    for i, name in enumerate(strategies):
+        sizes, mean, low, high = _mean(block[block["source"].notna() & (block["strategy"] == name)])
+        shifted = sizes * 1.035 ** (i - (len(strategies) - 1) / 2)
+        axis.vlines(shifted, low, high, color=colour[name], linewidth=0.7)
+        axis.plot(shifted, mean, "o-", color=colour[name], markersize=2.4, linewidth=0.9, label=name)
+
+
+def _multiples(axis: Axes, worth: pd.DataFrame, strategies: list[str], colour: dict[str, str]) -> None:
+    axis.axhline(1, color="black", linewidth=1.4)
+    for i, name in enumerate(strategies):
+        part = worth[(worth["strategy"] == name) & worth["multiple"].notna()].sort_values("target_size")
+        x = part["target_size"].to_numpy(dtype=float) * 1.035 ** (i - (len(strategies) - 1) / 2)
+        y = part["multiple"].to_numpy(dtype=float)
+        axis.plot(x, y, color=colour[name], linewidth=0.9, alpha=0.8)
+        axis.vlines(x, part["multiple_low"], part["multiple_high"], color=colour[name], linewidth=0.7)
+        for marker, state in (("o", None), ("^", "at least"), ("v", "at most")):
+            mine = (part["censored"].isna() if state is None else part["censored"] == state).to_numpy()
+            hollow = "white" if state else colour[name]
+            axis.plot(x[mine], y[mine], marker, color=colour[name], markersize=2.4 if state is None else 3.6,
+                      markerfacecolor=hollow, markeredgewidth=0.7)  # fmt: skip
+
+
+def _dress(figure: Figure, axes: np.ndarray, arms: pd.DataFrame, strategies: list[str], colour: dict[str, str]) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    sizes = sorted(int(size) for size in arms["target_size"].unique())
+    for axis in axes.flat:
+        log_sizes(axis, sizes)
+        axis.grid(axis="y", color=GRID, linewidth=0.5)
+    axes[0, 0].set_ylabel("test accuracy, %")
+    lower = axes[1, 0]
+    lower.set_yscale("log")
+    lower.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    lower.yaxis.set_minor_locator(NullLocator())
+    lower.yaxis.set_major_formatter(lambda value, _: f"{value:g}\N{MULTIPLICATION SIGN}")
+    lower.set_ylabel("worth of scratch's data")
+    for axis in axes[1]:
+        axis.set_xlabel("labelled target examples")
+    figure.draw_without_rendering()
+    last = axes[0, -1]
+    ends = [(line.get_xdata()[-1], line.get_ydata()[-1], strategy_name(str(line.get_label())), line.get_color())
+            for line in last.lines if line.get_label() in {SCRATCH, *strategies} and len(line.get_xdata())]  # fmt: skip
+    name_ends(last, ends)
+    seeds = arms.groupby(["strategy", "target_size", "source"], dropna=False)["seed"].nunique()
+    counted = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    footnote(
+        figure,
+        f"Means and 95 % intervals over {counted} seeds; depths chosen on validation data. Below: the multiple of "
+        "scratch's data that reaches the same accuracy; hollow triangles: at least (up) or at most (down), beyond "
+        "scratch's sizes.",
+    )

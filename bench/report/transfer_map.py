@@ -1,0 +1,196 @@
+"""The transfer map: the gap at every point of the triangle 0 <= f <= n <= L."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.errors import DataError
+from bench.report.cells import margin_text
+from bench.report.drawing import dark, gap_norm, gap_ticks
+from bench.report.grid import NEAR, near_to_far
+from bench.report.style import COLUMN, DIVERGING, MARKS, PAGE, QUIET, figure_style, measure_name, signed
+from bench.stats.gap import options_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+# Strategies that stay at one point; paths that end there, and other learning rates, are something else.
+POINTS = ("triangle", "feature-extraction", "fine-tune", "layer-transfer", "layer-transfer-tuned")
+FEWEST = 3
+WRITABLE, MARKABLE = 0.19, 0.09  # inches that a cell needs for its number, and for its mark alone
+
+
+def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
+    """Draw, for every pair and target size, the triangle of transfer depths coloured by the gap.
+
+    To the right more blocks are copied (n), upwards more of them are frozen (f). Scratch stands in the
+    corner (0, 0); along the bottom everything copied is tuned (AnB+, at its end full fine-tuning), along
+    the slope everything copied is frozen (AnB, at its end feature extraction). A cell has its gap in
+    points and the mark of its verdict; the best one is ringed, and that may be scratch. A point that was
+    not run is hatched.
+
+    Parameters
+    ----------
+    comparisons : DataFrame
+        As :func:`bench.stats.gap.negative_transfer` returns it, of one target, backbone and weighting.
+        Points come from the strategies in :data:`POINTS`.
+    near : str
+        Measure of similarity that sorts sources.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Bound to no window; save it with ``savefig``.
+
+    Raises
+    ------
+    DataError
+        When there are fewer than three points of a triangle.
+    """
+    from matplotlib.figure import Figure
+
+    known = _points(comparisons)
+    depth = int(known["transfer_depth"].max())
+    measure, ordered = near_to_far(known, near)
+    sources, sizes = [source.name for source in ordered], sorted(int(size) for size in known["target_size"].unique())
+    across = _across(len(sources), len(sizes))
+    width = COLUMN if across <= 2 else PAGE
+    down = -(-len(sources) * len(sizes) // across)
+    cell = (width - 0.42) / across / (depth + 1.5)
+    norm = gap_norm(known["ntg"])
+    with figure_style():
+        figure = Figure(figsize=(width, down * (cell * (depth + 1) + 0.22) + 0.72), layout="constrained")
+        axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+        places = [(source, size) for source in sources for size in sizes]
+        for i, axis in enumerate(axes.flat):
+            if i >= len(places):
+                axis.set_visible(False)
+                continue
+            source, size = places[i]
+            part = known[(known["source"] == source) & (known["target_size"] == size)]
+            _draw(axis, part, depth, norm, cell, corners=i == 0)
+            axis.set_title(f"{source} \N{RIGHTWARDS ARROW} {known['target'].iloc[0]}", pad=2, fontsize=6.5)
+            _say(axis, part, size, depth)
+            axis.label_outer()
+        _scale(figure, list(axes.flat), norm, comparisons, measure if len(sources) > 1 else None)
+    return figure
+
+
+def _points(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Keep the comparisons that are points, each once."""
+    known = comparisons[comparisons["strategy"].isin(POINTS) & comparisons["ntg"].notna()]
+    known = known[known["transfer_depth"].notna() & known["frozen_depth"].notna()]
+    for name in ("target", "backbone", "weighting"):
+        if known[name].nunique(dropna=False) > 1:
+            raise DataError(f"a transfer map is of one {name}, these comparisons have {known[name].nunique()}")
+    place = ["source", "target_size", "transfer_depth", "frozen_depth"]
+    known = known.sort_values([*place, "strategy"], kind="stable").drop_duplicates(place)
+    if known[["transfer_depth", "frozen_depth"]].drop_duplicates().shape[0] < FEWEST:
+        raise DataError(f"a transfer map needs at least {FEWEST} points (n, f): add the strategy triangle")
+    return known
+
+
+def _across(sources: int, sizes: int) -> int:
+    """How many panels stand side by side: a source's sizes never part."""
+    if sources * sizes <= 2:
+        return sources * sizes
+    if sizes <= 2 and sources * sizes <= 4:
+        return sizes if sizes == 2 else 2
+    return sizes * max(1, 4 // sizes)
+
+
+def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: float, *, corners: bool) -> None:
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    gaps = {(int(row.transfer_depth), int(row.frozen_depth)): row for row in part.itertuples()}
+    best = min(gaps, key=lambda place: gaps[place].ntg, default=(0, 0))
+    if not gaps or gaps[best].ntg >= 0:
+        best = (0, 0)
+    size = min(6.0, 5.4 * cell / 0.25)
+    for n in range(depth + 1):
+        for f in range(n + 1):
+            row = gaps.get((n, f))
+            colour = colormaps[DIVERGING](norm(row.ntg if row is not None else 0.0))
+            blank = row is None and n > 0
+            axis.add_patch(
+                Rectangle(
+                    (n - 0.5, f - 0.5), 1, 1, facecolor="white" if blank else colour, linewidth=0.8,
+                    edgecolor="#C8C8C8" if blank else "white", hatch="//////" if blank else None,
+                )
+            )  # fmt: skip
+            if row is not None:
+                _write(axis, n, f, row, size if cell >= WRITABLE else None, cell, white=dark(colour))
+    if cell >= WRITABLE:
+        axis.text(0, 0, "0", ha="center", va="center", fontsize=size, color=QUIET)
+    _ring(axis, *best)
+    axis.set(xlim=(-0.56, depth + 0.56), ylim=(-0.56, depth + 0.56), aspect="equal")
+    axis.set_xticks(range(depth + 1))
+    axis.set_yticks(range(depth + 1))
+    axis.spines[:].set_visible(False)
+    axis.tick_params(length=0, pad=1)
+    axis.set_xlabel("blocks copied, n")
+    axis.set_ylabel("blocks frozen, f")
+    if corners and cell >= WRITABLE:
+        axis.text(0, -0.3, "scratch", ha="center", va="center", fontsize=0.78 * size, color=QUIET)
+        axis.text(depth - 0.6, depth, "feature\nextraction", ha="right", va="center", fontsize=0.78 * size, color=QUIET)
+
+
+def _write(axis: Axes, n: int, f: int, row: object, size: float | None, cell: float, *, white: bool) -> None:
+    """Write gap and mark into a cell; the mark alone where it is small."""
+    decided = row.verdict in ("negative", "positive")
+    mark = MARKS[row.verdict]
+    colour = "white" if white else "black" if decided else "#303030"
+    weight = "bold" if decided else "normal"
+    if size is not None:
+        number = signed(row.ntg, 1 if abs(row.ntg) < 0.0995 else 0)
+        text = number if row.verdict == "inconclusive" else f"{number}\n{mark}"
+        axis.text(
+            n, f, text, ha="center", va="center", fontsize=size, color=colour, fontweight=weight, linespacing=0.95
+        )
+    elif cell >= MARKABLE:
+        axis.text(n, f, mark, ha="center", va="center", fontsize=4.5, color=colour)
+
+
+def _ring(axis: Axes, n: int, f: int) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    shape = "round,pad=0,rounding_size=0.2"
+    for width, colour in ((2.4, "white"), (1.3, "black")):
+        box = FancyBboxPatch((n - 0.47, f - 0.47), 0.94, 0.94, boxstyle=shape, fill=False, zorder=4)
+        box.set(edgecolor=colour, linewidth=width)
+        axis.add_patch(box)
+
+
+def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> None:
+    """Say size, scratch and seeds in the empty half of the panel."""
+    seeds = sorted({int(n) for n in part["n_seeds"]})
+    counted = f"{seeds[0]}" if len(seeds) < 2 else f"{seeds[0]} to {seeds[-1]}" if seeds else "no"
+    lines = f"{size:,} labels\nscratch {100 * part['scratch_accuracy'].mean():.1f} %\n{counted} seeds"
+    axis.text(-0.45, depth + 0.45, lines, ha="left", va="top", fontsize=5.8, color=QUIET, linespacing=1.15)
+
+
+def _scale(figure: Figure, axes: list[Axes], norm: Normalize, comparisons: pd.DataFrame, measure: str | None) -> None:
+    from matplotlib.cm import ScalarMappable
+
+    ticks, labels = gap_ticks(norm.vmax)
+    bar = figure.colorbar(
+        ScalarMappable(norm, DIVERGING), ax=axes, location="bottom", fraction=0.05, aspect=45, pad=0.02, shrink=0.92
+    )
+    bar.set_ticks(ticks, labels=labels, minor=False)
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(length=0, pad=1.5, labelsize=5.5)
+    bar.outline.set_visible(False)
+    options = options_of(comparisons)
+    lines = ["gap in points (scratch minus transfer): above 0, transfer harms"]
+    if measure:
+        lines[0] += f"; sources near to far by {measure_name(measure)}" if len(axes) > 4 else ""
+    margin = margin_text(options["margin"])
+    lines.append(
+        f"{MARKS['negative']} negative, {MARKS['positive']} positive, {MARKS['equivalent']} equivalent within {margin}"
+    )
+    lines[1:] = [lines[1] + ("\n" if len(axes) <= 4 else ", ") + "no mark: inconclusive; ring: best; hatched: not run"]
+    bar.set_label("\n".join(lines), fontsize=5.8, linespacing=1.3)
