@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,7 @@ def train_sources(
             "backbone": plan.backbones[model.backbone].label,
             "weighting": model.weighting,
             "source_seed": model.seed,
+            "meta": asdict(model.meta) if model.meta else None,
             "status": "ok",
             "source_accuracy": tested[lane].accuracy,
             "source_loss": tested[lane].loss,

@@ -31,7 +31,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         (),
     ),
-    "suite": (("suite", "records", "rows", "results"), (_GROUND,)),
+    "suite": (("suite", "records", "rows", "results", "weight_files"), (_GROUND,)),
     "tasks": (("tasks",), (_GROUND, "suite")),
     "backbones": (("backbones",), (_GROUND,)),
     "weighting": (("weighting",), (_GROUND,)),

@@ -196,7 +196,9 @@ class Weighted:
         self._weigh, self._source = weigh, source
         n = len(source[0][1])
         self._everything = torch.arange(n, device=stack.device).expand(stack.lanes, -1)
-        facts = _facts(weigh, source, seeds, steps, n if order is None else order.shape[2], stack.device)
+        facts = _facts(
+            weigh, source, seeds, steps, n if order is None else order.shape[2], next(stack.network.parameters())
+        )
         self.weighting: Weighting = WEIGHTINGS.get(spec.name).function(facts, **spec.arguments)
         self._trace = Trace(stack.lanes, n, steps, stack.device)
         network = stack.network
@@ -223,9 +225,9 @@ class Weighted:
     def weights(self, lane: int) -> Weights:
         """Return what a lane's weights were."""
         (data, examples), known = self._source[lane], self._weigh[lane].source
-        final, history = self._trace.of(lane)
+        mean, history = self._trace.of(lane)
         labels = data.y.cpu().numpy()[examples]
-        return Weights(examples, final, history, known.harmful[examples], labels, int(self.weighting.fallbacks[lane]))
+        return Weights(examples, mean, history, known.harmful[examples], labels, int(self.weighting.fallbacks[lane]))
 
 
 class _Step:
@@ -235,7 +237,7 @@ class _Step:
         self.run, self.number, self.rates = run, number, rates
         self.network, self.parameters = run.stack.network, run.parameters
         self._source, self._target = (run.companion, main) if run.joint else (main, run.companion)
-        self._gradient: list[Tensor] | None = None
+        self._apart: Sequence[Tensor] | None = None
 
     def positions(self, ahead: int = 0) -> Tensor:
         """Return which training examples a batch holds."""
@@ -249,7 +251,12 @@ class _Step:
 
     def meta_loss(self, network: nn.Module | None = None) -> Tensor:
         """Return the target examples' mean losses, summed over lanes."""
-        return self._target_losses(network).sum()
+        loss = self._target_losses(network).sum()
+        if network is not None and self.run.own_head:
+            names = [name for name, _ in self.run.stack.network.companion.named_parameters()]
+            apart = [getattr(network.companion, name) for name in names]
+            self._apart = torch.autograd.grad(loss, apart, retain_graph=True)
+        return loss
 
     def _target_losses(self, network: nn.Module | None = None, moving: bool = False) -> Tensor:
         if self._target is None:
@@ -261,9 +268,9 @@ class _Step:
 
     def meta_gradient(self) -> list[Tensor]:
         """Return the gradient of the target's loss at the parameters as they are."""
-        wanted = [*self.parameters, *self.run.apart]
-        self._gradient = list(torch.autograd.grad(self._target_losses().sum(), wanted))
-        return self._gradient[: len(self.parameters)]
+        found = torch.autograd.grad(self._target_losses().sum(), [*self.parameters, *self.run.apart])
+        self._apart = found[len(self.parameters) :]
+        return list(found[: len(self.parameters)])
 
     @contextmanager
     def moved(self, gradients: Sequence[Tensor]) -> Iterator[None]:
@@ -286,10 +293,11 @@ class _Step:
 
     def head_term(self) -> Tensor | float:
         """Return zeros whose gradient is that of the target's loss, for the head of its own alone."""
-        if not self.run.own_head or self._gradient is None:
+        if not self.run.own_head:
             return 0.0
-        found = self._gradient[len(self.parameters) :]
-        term = sum((p * g).sum() for p, g in zip(self.run.apart, found, strict=True))
+        if self._apart is None:
+            self._apart = torch.autograd.grad(self._target_losses().sum(), self.run.apart)
+        term = sum((p * g).sum() for p, g in zip(self.run.apart, self._apart, strict=True))
         # The sum over lanes is what is differentiated; each lane carries its share of the zero.
         return (term - term.detach()) / self.run.stack.lanes
 
@@ -306,7 +314,7 @@ class _Step:
 
 def _facts(
     weigh: Sequence[Weigh], source: Sequence[tuple[Data, np.ndarray]], seeds: Sequence[int], steps: int, batch: int,
-    device: torch.device,
+    like: Tensor,
 ) -> Facts:  # fmt: skip
     def flat(data: Data, examples: np.ndarray) -> np.ndarray:
         return data.x.take(torch.as_tensor(examples, device=data.y.device)).flatten(1).cpu().numpy()
@@ -317,10 +325,11 @@ def _facts(
         return flat(*weigh[lane].unlabelled)
 
     def gathered(values: list[np.ndarray]) -> Tensor:
-        return torch.as_tensor(np.stack(values), device=device)
+        return torch.as_tensor(np.stack(values), device=like.device)
 
     examples = [part for _, part in source]
     return Facts(
+        dtype=like.dtype,
         y=gathered([data.y.cpu().numpy()[part] for data, part in source]),
         classes=weigh[0].source.classes,
         harmful=gathered([w.source.harmful[part] for w, part in zip(weigh, examples, strict=True)]),

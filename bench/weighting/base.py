@@ -19,6 +19,8 @@ class Facts:
 
     Attributes
     ----------
+    dtype : torch.dtype
+        Of the networks.
     y : Tensor of int64, shape (lanes, N)
         Labels of the source's training examples, planted wrong ones included.
     classes : int
@@ -33,6 +35,7 @@ class Facts:
         shapes (N, D) and (n, D).
     """
 
+    dtype: torch.dtype
     y: Tensor
     classes: int
     harmful: Tensor
@@ -129,8 +132,8 @@ class Table(ByRule):
 
     def __init__(self, facts: Facts, weights: Tensor):
         super().__init__(facts)
-        self.weights = weights
+        self.weights = weights.to(facts.dtype)
 
     def raw(self, step: Step, losses: Tensor) -> Tensor:
         """Look the batch up."""
-        return self.weights.gather(1, step.positions()).to(losses.dtype)
+        return self.weights.gather(1, step.positions())

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-INTERVALS = 10  # into which a training is divided
+INTERVALS = 10  # into which a training is divided, at most
 
 
 class Trace:
@@ -25,26 +25,25 @@ class Trace:
     """
 
     def __init__(self, lanes: int, n: int, steps: int, device: torch.device):
-        self._steps = steps
-        self._sum = torch.zeros(INTERVALS, lanes, n, device=device)
-        self._visits = torch.zeros(INTERVALS, lanes, n, device=device)
+        self._steps, self._intervals = steps, min(INTERVALS, steps)
+        self._sum = torch.zeros(self._intervals, lanes, n, device=device)
+        self._visits = torch.zeros(self._intervals, lanes, n, device=device)
 
     def add(self, step: int, positions: Tensor, weights: Tensor) -> None:
         """Take a step's weights in, both of shape (lanes, batch); those of a lane add up to 1."""
-        place = step * INTERVALS // self._steps
+        place = step * self._intervals // self._steps
         relative = (weights * weights.shape[1]).to(self._sum.dtype)
         self._sum[place].scatter_add_(1, positions, relative)
         self._visits[place].scatter_add_(1, positions, torch.ones_like(relative))
 
     def of(self, lane: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a lane's mean weights over the second half, shape (N,), and in each interval, (intervals, N).
+        """Return a lane's mean weights over the training, shape (N,), and in each interval, (intervals, N).
 
         NaN where an example was never seen.
         """
         sums, visits = (part[:, lane].double().cpu().numpy() for part in (self._sum, self._visits))
-        half = slice(INTERVALS // 2, None)
         with np.errstate(invalid="ignore"):
-            return sums[half].sum(0) / visits[half].sum(0), (sums / visits).astype(np.float32)
+            return sums.sum(0) / visits.sum(0), (sums / visits).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +54,8 @@ class Weights:
     ----------
     examples : integer array, shape (N,)
         Which of the source's pool.
-    final : array, shape (N,)
-        Mean weight in the second half of the training, relative to uniform weights; NaN where never seen.
+    mean : array, shape (N,)
+        Mean weight over the steps that saw the example, relative to uniform weights; NaN where none did.
     history : float32 array, shape (intervals, N)
         Mean weight in each stretch of the training.
     harmful : bool array, shape (N,)
@@ -66,7 +65,7 @@ class Weights:
     """
 
     examples: np.ndarray
-    final: np.ndarray
+    mean: np.ndarray
     history: np.ndarray
     harmful: np.ndarray
     labels: np.ndarray
@@ -78,8 +77,8 @@ class Weights:
         `weight_auroc` and `weight_average_precision` say how well low weights find the planted harm (chance:
         0.5, and the harmful share); `effective_sample_size` is Kish's, sum(w)^2 / sum(w^2).
         """
-        seen = np.isfinite(self.final)
-        weights, harmful = self.final[seen], self.harmful[seen]
+        seen = np.isfinite(self.mean)
+        weights, harmful = self.mean[seen], self.harmful[seen]
         found: dict[str, Any] = {
             "weight_auroc": None, "weight_average_precision": None, "effective_sample_size": None,
             "weight_fallbacks": self.fallbacks,
@@ -96,7 +95,7 @@ class Weights:
     def tensors(self) -> dict[str, Tensor]:
         """Return what a file keeps of them."""
         values: Mapping[str, np.ndarray] = {
-            "examples": self.examples.astype(np.int64), "final": self.final, "history": self.history,
+            "examples": self.examples.astype(np.int64), "mean": self.mean, "history": self.history,
             "harmful": self.harmful, "labels": self.labels.astype(np.int64),
         }  # fmt: skip
         return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}

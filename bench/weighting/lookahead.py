@@ -9,7 +9,7 @@ directional derivative of the vector of losses along grad L(p'). The engine "for
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,15 +27,24 @@ class L2RW(Weighting):
 
     def __init__(self, facts: Facts, engine: str):
         super().__init__(facts)
-        self._rise = _rise_by_higher if engine == "higher" else _rise_forward
+        self._rise = self._by_higher if engine == "higher" else _forward
 
     def __call__(self, step: Step) -> tuple[Tensor, Tensor]:
         """Return losses and weights."""
         losses, rise = self._rise(step)
         return losses, self.normalised(rise.clamp_min(0))
 
+    def _by_higher(self, step: Step) -> tuple[Tensor, Tensor]:
+        from bench.weighting.unrolled import Inner, gradient, unrolled
 
-def _rise_forward(step: Step) -> tuple[Tensor, Tensor]:
+        shape = step.positions().shape
+        weights = torch.zeros(shape, dtype=self.facts.dtype, device=self.facts.y.device, requires_grad=True)
+        meta = unrolled(step.network, Inner("sgd"), _rates(step), [step.losses], [weights], step.meta_loss)
+        (fall,) = gradient(meta, [weights])
+        return step.losses(), -fall
+
+
+def _forward(step: Step) -> tuple[Tensor, Tensor]:
     """Return losses, and how fast the target's loss falls with each weight (up to the rate)."""
     with Tape() as tape:
         losses = step.losses()
@@ -43,25 +52,18 @@ def _rise_forward(step: Step) -> tuple[Tensor, Tensor]:
     return losses, tape.tangent(losses, list(zip(step.parameters, gradient, strict=True)))
 
 
-def _rise_by_higher(step: Step) -> tuple[Tensor, Tensor]:
-    from bench.weighting.unrolled import Inner, unrolled
-
-    weights = torch.zeros(step.positions().shape, device=step.rates.device, requires_grad=True)
-    meta = unrolled(step.network, Inner("sgd"), step.rates, [step.losses], [weights], step.meta_loss)
-    (gradient,) = torch.autograd.grad(meta, weights)
-    step.meta_gradient()  # for the head of the target's own
-    return step.losses(), -gradient
+Gradient = Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]]
 
 
 class Weigher(ABC):
     """What gives weights, and learns from their gradients."""
 
     @abstractmethod
-    def __call__(self, positions: Tensor, losses: Tensor | None) -> Tensor:
+    def __call__(self, positions: Tensor, losses: Tensor) -> Tensor:
         """Return weights above 0, shape (lanes, batch), with a graph to what is learned."""
 
     @abstractmethod
-    def learn(self, loss: Tensor) -> None:
+    def learn(self, loss: Tensor, gradient: Gradient = torch.autograd.grad) -> None:
         """Take one step down `loss`, a scalar with a graph to the last weights."""
 
 
@@ -76,21 +78,20 @@ class LossNetwork(Weigher):
                 torch.manual_seed(seed)
                 networks.append((nn.Linear(1, hidden), nn.Linear(hidden, 1)))
         shaped = [[a.weight.T, a.bias[None], b.weight.T, b.bias[None]] for a, b in networks]
-        self._parts = [
-            nn.Parameter(torch.stack(part).detach().to(facts.y.device)) for part in zip(*shaped, strict=True)
-        ]
+        like = {"dtype": facts.dtype, "device": facts.y.device}
+        self._parts = [nn.Parameter(torch.stack(part).detach().to(**like)) for part in zip(*shaped, strict=True)]
         self._optimizer = torch.optim.Adam(self._parts, lr=rate, weight_decay=1e-4)
 
-    def __call__(self, positions: Tensor, losses: Tensor | None) -> Tensor:
+    def __call__(self, positions: Tensor, losses: Tensor) -> Tensor:
         """Return weights of losses."""
         w1, b1, w2, b2 = self._parts
-        hidden = torch.relu(losses.detach().to(w1.dtype).unsqueeze(2) @ w1 + b1)
+        hidden = torch.relu(losses.detach().unsqueeze(2) @ w1 + b1)
         return torch.sigmoid(hidden @ w2 + b2).squeeze(2)
 
-    def learn(self, loss: Tensor) -> None:
+    def learn(self, loss: Tensor, gradient: Gradient = torch.autograd.grad) -> None:
         """Take one step."""
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=self._parts)
+        for part, found in zip(self._parts, gradient(loss, self._parts), strict=True):
+            part.grad = found
         self._optimizer.step()
 
 
@@ -111,12 +112,12 @@ class Kept(Weigher):
         self._width = int(index.max()) + 1
         lane = torch.arange(facts.lanes, device=index.device).unsqueeze(1)
         self._index = index + lane * self._width
-        self._table = nn.Parameter(torch.zeros(facts.lanes * self._width, device=index.device))
+        self._table = nn.Parameter(torch.zeros(facts.lanes * self._width, dtype=facts.dtype, device=index.device))
         # What a batch does not hold keeps its moments as they are.
         self._optimizer = torch.optim.SparseAdam([self._table], lr=rate)
         self._used: list[tuple[Tensor, Tensor]] = []
 
-    def __call__(self, positions: Tensor, losses: Tensor | None) -> Tensor:
+    def __call__(self, positions: Tensor, losses: Tensor) -> Tensor:
         """Return the weights of examples."""
         index = self._index.gather(1, positions)
         values = self._table.detach()[index].requires_grad_()
@@ -124,12 +125,14 @@ class Kept(Weigher):
             self._used.append((index, values))
         return torch.sigmoid(values)
 
-    def learn(self, loss: Tensor) -> None:
+    def learn(self, loss: Tensor, gradient: Gradient = torch.autograd.grad) -> None:
         """Take one step."""
-        gradients = torch.autograd.grad(loss, [values for _, values in self._used])
+        gradients = gradient(loss, [values for _, values in self._used])
         index = torch.cat([index.flatten() for index, _ in self._used])
-        values = torch.cat([gradient.flatten() for gradient in gradients])
-        self._table.grad = torch.sparse_coo_tensor(index[None], values, self._table.shape).coalesce()
+        values = torch.cat([found.flatten() for found in gradients])
+        self._table.grad = torch.sparse_coo_tensor(
+            index[None], values, self._table.shape, check_invariants=False
+        ).coalesce()
         self._optimizer.step()
         self._used = []
 
@@ -162,13 +165,12 @@ class Learned(Weighting):
         if self._forward:
             losses = self._learn_forward(step)
         else:
-            if step.number % self._unrolled == 0:
-                self._learn_by_higher(step)
-            step.meta_gradient()  # for the head of the target's own
             losses = step.losses()
+            if step.number % self._unrolled == 0:
+                self._learn_by_higher(step, losses)
         with torch.no_grad():
             weights = self._weigher(step.positions(), losses)
-        return losses, self.normalised(weights.to(losses.dtype))
+        return losses, self.normalised(weights)
 
     def _learn_forward(self, step: Step) -> Tensor:
         with Tape() as tape:
@@ -183,18 +185,21 @@ class Learned(Weighting):
         self._weigher.learn((weights * slope).sum())
         return losses
 
-    def _learn_by_higher(self, step: Step) -> None:
+    def _learn_by_higher(self, step: Step, now: Tensor) -> None:
         from bench.weighting import unrolled
 
         ahead = [j for j in range(self._unrolled) if step.number + j < self.facts.steps]
         losses = [lambda network, j=j: step.losses(network, j) for j in ahead]
-        now = None
-        if isinstance(self._weigher, LossNetwork):
-            with torch.no_grad():
-                now = step.losses()
         weights = [_shares(self._weigher(step.positions(j), now)) for j in ahead]
         inner = unrolled.Inner(self._inner, self._momentum)
-        self._weigher.learn(unrolled.unrolled(step.network, inner, step.rates, losses, weights, step.meta_loss))
+        self._weigher.learn(
+            unrolled.unrolled(step.network, inner, _rates(step), losses, weights, step.meta_loss), unrolled.gradient
+        )
+
+
+def _rates(step: Step) -> float | Tensor:
+    """Return the learning rates as the look-ahead takes them: one for a network, or one a lane."""
+    return float(step.rates[0]) if len(step.rates) == 1 else step.rates
 
 
 def _shares(weights: Tensor) -> Tensor:

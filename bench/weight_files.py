@@ -1,0 +1,93 @@
+"""The weights of source examples that a run keeps, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import StoreError
+from bench.store import read_records
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+PLACE = ("source", "target", "backbone", "weighting", "target_size", "seed", "source_seed", "joint")
+
+
+def load_weights(folder: str | Path, history: bool = False) -> pd.DataFrame:
+    """Return what each source example weighed in a run folder's trainings.
+
+    Parameters
+    ----------
+    folder : path
+        Of a run; committed results hold no weights.
+    history : bool
+        One row for each example and stretch of the training (`interval`, from 0), instead of one with the
+        mean over the training.
+
+    Returns
+    -------
+    DataFrame
+        Columns source, target, backbone, weighting, target_size, seed (missing where no target label is
+        used), source_seed, joint, example (its place in the source's train pool), label, harmful and
+        weight: relative to uniform ones, 1 meaning as much as any other; missing where never seen.
+
+    Raises
+    ------
+    StoreError
+        When there is no such folder, or a file of weights is damaged.
+    """
+    import numpy as np
+    import pandas as pd
+
+    parts = []
+    for place, path in _files(Path(folder)):
+        kept = _read(path)
+        shape = kept["history"].shape if history else kept["mean"].shape
+        columns = {name: np.broadcast_to(kept[name], shape).ravel() for name in ("examples", "labels", "harmful")}
+        values = {"example": columns["examples"], "label": columns["labels"], "harmful": columns["harmful"]}
+        if history:
+            values["interval"] = np.repeat(np.arange(shape[0]), shape[1])
+        weight = kept["history" if history else "mean"].ravel().astype(float)
+        parts.append(pd.DataFrame({**place, **values, "weight": weight}))
+    if not parts:
+        names = [*PLACE, "example", "label", "harmful", *(["interval"] if history else []), "weight"]
+        return pd.DataFrame({name: [] for name in names})
+    return pd.concat(parts, ignore_index=True)
+
+
+def _files(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
+    """Yield what each kept file belongs to, and the file, in the ledger's order."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in read_records(folder):
+        key = record.get("key")
+        if record["kind"] == "source" and record["status"] == "ok":
+            meta = record.get("meta") or {}
+            found[key] = {
+                "source": record["source"], "target": meta.get("target"), "backbone": record["backbone"],
+                "weighting": record["weighting"], "target_size": meta.get("size"), "seed": meta.get("seed"),
+                "source_seed": record["source_seed"], "joint": False,
+            }  # fmt: skip
+        elif record["kind"] == "trial" and record["row"]["status"] == "ok":
+            row = record["row"]
+            found[key] = {name: row[name] for name in PLACE[:-1]} | {"joint": True}
+    for key, place in found.items():
+        path = folder / "weights" / f"{key}.safetensors"
+        if path.exists():
+            yield place, path
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        kept = load_file(path)
+        n = len(kept["examples"])
+        if any(kept[name].shape[-1:] != (n,) for name in ("mean", "history", "harmful", "labels")):
+            raise ValueError("its parts have different lengths")
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise StoreError(f"weights {path} are damaged: {error}; delete the file and its trials' rows") from error
+    return kept
