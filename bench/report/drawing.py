@@ -106,14 +106,14 @@ def name_ends(axis: Axes, ends: Sequence[tuple[float, float, str, str]], *, gap:
     at = [axis.transData.transform((x, y))[1] / scale for x, y, _, _ in ends]
     placed = apart(at, gap)
     # Names start at one distance, far enough for leaders where some had to move.
-    start = 9 if (np.abs(placed - at) > 1.5).any() else 4
+    start = 9 if (np.abs(placed - at) > 1.5).any() else 6
     right = max(x for x, *_ in ends)
     for (x, y, name, colour), own, place in zip(ends, at, placed, strict=True):
         aside = (axis.transData.transform((right, y)) - axis.transData.transform((x, y)))[0] / scale
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
         axis.annotate(
             name, (x, y), xytext=(start + aside, place - own), textcoords="offset points", color=colour, fontsize=size,
-            va="center", ha="left", annotation_clip=False, arrowprops=leader if start > 4 else None,
+            va="center", ha="left", annotation_clip=False, arrowprops=leader if start > 6 else None,
         )  # fmt: skip
 
 

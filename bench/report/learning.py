@@ -51,8 +51,9 @@ def learning_curves(rows: pd.DataFrame, *, near: str = NEAR) -> Figure:
 
     rows = rows[rows["weighting"].isna() | (rows["weighting"] == "uniform")]
     arms = _arms(rows)
-    if arms["target_size"].nunique() < 2:
-        raise DataError("a learning curve needs at least two target sizes")
+    scratch = arms[arms["source"].isna() & (arms["strategy"] == SCRATCH)]
+    if scratch["target_size"].nunique() < 2:
+        raise DataError("a learning curve needs scratch at two target sizes or more")
     sources = _sources(rows, near)
     arms = arms[arms["source"].isna() | arms["source"].isin(sources)]
     worth = effective_data(arms)

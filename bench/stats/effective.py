@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 PLACE = [name for name in SETTING if name != "target_size"]
 RESAMPLES = 2_000
+VALUES = (
+    "n_seeds", "transfer_accuracy", "effective_size", "transferred", "multiple", "multiple_low", "multiple_high",
+    "censored", "low_censored", "high_censored",
+)  # fmt: skip
 AT_LEAST, AT_MOST = "at least", "at most"
 
 
@@ -65,7 +69,7 @@ def effective_data(rows: pd.DataFrame, *, alpha: float = 0.05, resamples: int = 
         transfer = done[np.logical_and.reduce(same) & done["source"].notna().to_numpy()]
         for key, part in transfer.groupby(COMPARISON_KEY, dropna=False, sort=True):
             found.append(dict(zip(COMPARISON_KEY, key, strict=True)) | _one(part, levels, alpha, resamples))
-    table = pd.DataFrame(found, columns=None if found else [*COMPARISON_KEY, "multiple", "censored"])
+    table = pd.DataFrame(found, columns=[*COMPARISON_KEY, *VALUES])
     table.attrs["warnings"] = warnings
     return table
 

@@ -169,8 +169,10 @@ def test_learning_curves_have_scratch_and_the_worth_of_each_strategy(rows):
     drawn = next(line for line in axes[len(SOURCES)].lines if line.get_color() == "#D55E00")
     expected = worth[worth["source"] == "printed-digits"].sort_values("target_size")["multiple"]
     assert drawn.get_ydata() == pytest.approx(expected.to_numpy())
-    with pytest.raises(DataError, match="at least two target sizes"):
-        learning_curves(rows[rows["target_size"] == 20])
+    lone = rows[rows["source"].notna() | (rows["target_size"] == 20)]
+    for part in (rows[rows["target_size"] == 20], lone, rows[rows["source"].notna()]):
+        with pytest.raises(DataError, match="scratch at two target sizes"):
+            learning_curves(part)
 
 
 def test_costs_have_a_point_a_strategy_and_depth(rows):

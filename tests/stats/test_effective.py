@@ -64,6 +64,7 @@ def test_the_interval_is_as_wide_as_the_seeds_differ():
 def test_one_size_is_no_curve_and_it_says_so():
     table = effective_data(frame(scratch([0.5] * 3), transfer([0.6] * 3)))
     assert len(table) == 0
+    assert {"multiple", "multiple_low", "high_censored"} <= set(table.columns)
     assert table.attrs["warnings"] == ["Scratch has one size only for t, cnn: no effective data there."]
 
 

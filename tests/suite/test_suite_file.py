@@ -345,7 +345,7 @@ def test_unknown_keys_at_every_level(changes, place, message):
         ({"recipe": {"validation": "extra"}}, "recipe", 'validation_size belongs to validation = "extra"'),
         ({"recipe": {"validation_size": 20}}, "recipe", 'validation_size belongs to validation = "extra"'),
         ({"recipe": {"validation_share": 1.0}}, "recipe.validation_share", "less than 1"),
-        ({"statistics": {"test": "z"}}, "statistics.test", "'t' or 'sign-flip'"),
+        ({"statistics": {"test": "z"}}, "statistics.test", "'t', 'sign-flip' or 'auto'"),
         ({"strategies": [{"transfer": 1}]}, "strategies[0]", 'a strategy of your own needs "name"'),
         ({"strategies": [{"name": "x"}]}, "strategies[0]", 'needs "transfer"'),
         ({"strategies": [{"name": "x", "transfer": 9}]}, "strategies[0]", "transfer = 9 is not within 0 to 4"),
