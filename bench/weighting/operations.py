@@ -73,21 +73,13 @@ class Operation:
         return self.func(*full[:split], **dict(zip(self.keywords, full[split:], strict=True)))
 
     @property
-    def functional(self) -> Operation:
-        """What computes anew what this one, in place, leaves in its first argument.
-
-        Raises
-        ------
-        TrialError
-            Where there is no such operation.
-        """
-        if self._form is None:
-            short = self.name.partition("::")[2]
-            packet = getattr(torch.ops.aten, short.removesuffix("_"), None) if short.endswith("_") else None
+    def functional(self) -> Operation | None:
+        """What computes anew what this one, in place, leaves in its first argument; None where nothing does."""
+        if self._form is None and self.name.endswith("_"):
+            packet = getattr(torch.ops.aten, self.name.partition("::")[2].removesuffix("_"), None)
             func = getattr(packet, self.func._overloadname, None)
-            if func is None or len(func._schema.arguments) != len(self.defaults):
-                raise cannot(self.name, "it changes an argument in place")
-            self._form = Operation.of(func)
+            if func is not None and len(func._schema.arguments) == len(self.defaults):
+                self._form = Operation.of(func)
         return self._form
 
 

@@ -18,11 +18,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.errors import BenchError
-from bench.weighting import tape_layers
+from bench.weighting import tape_layers  # noqa: F401 - registers rules
 from bench.weighting.operations import Operation, cannot
-from bench.weighting.tape_rules import Push, rule_for
-
-__all__ = ["Tape", "tape_layers"]
+from bench.weighting.tape_rules import Push, refuse, rule_for
 
 
 class _Node:
@@ -119,6 +117,10 @@ class Tape(TorchDispatchMode):
     def _in_place(self, operation: Operation, full: list[Any], slots: list[Any]) -> Any:
         """Compute and record what changes its first argument."""
         form, target = operation.functional, full[0]
+        if form is None:
+            out = operation(*full)
+            self._append(operation.name, slots, refuse(operation.name, "it changes an argument"), [], out, 0)
+            return out
         rule, version = rule_for(form), target._version + 1  # which it shows when all this has returned
         before = self._known.get(id(target))
         computed = list(full)

@@ -214,7 +214,9 @@ def _copy(operation: Operation, args: list[Any], out: Tensor) -> tuple[Push, Hel
 
 @rule("zero", "fill")
 def _constant(operation: Operation, args: list[Any], out: Tensor) -> tuple[Push, Held]:
-    return (forward_mode(operation, args, out)) if active(args[-1]) else (lambda *_: None, ())
+    if any(active(value) for value in args[1:]):
+        return forward_mode(operation, args, out)
+    return lambda *_: None, ()
 
 
 # --- products ----------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ import higher
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import hardsigmoid, hardswish, relu6
+from torch.nn.functional import hardsigmoid, relu6
 from torch.overrides import TorchFunctionMode
 
 from bench.errors import BenchError, TrialError, nearest
@@ -194,7 +194,7 @@ def _check(
             raise BenchError('a compiled network cannot be looked through by engine = "higher"; hand in the plain one')
     if not losses or len(losses) != len(weights):
         raise BenchError(f"{len(losses)} losses and {len(weights)} weights: one of each a step, at least one step")
-    rates = torch.as_tensor(lr)
+    rates = torch.as_tensor(lr, dtype=torch.float64)
     if not bool((torch.isfinite(rates) & (rates > 0)).all()):
         raise BenchError(f"inner learning rate {_said(lr)} is not above 0")
     first = weights[0].detach()
@@ -280,12 +280,10 @@ def _empty(patched: nn.Module, steps: Any) -> None:
 
 
 class _Composed(TorchFunctionMode):
-    """Writes functions whose second derivative torch lacks as others that have one."""
+    """Writes a function whose second derivative torch lacks as others that have one."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}
-        if func is hardswish:
-            return args[0] * (relu6(args[0] + 3) / 6)
         if func is hardsigmoid:
             return relu6(args[0] + 3) / 6
         return func(*args, **kwargs)
