@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 
 import pytest
-from benchmarks import careful, cut, growth, lanes, ratios, startup, step, suite, tutorial
+from benchmarks import careful, cut, growth, lanes, ratios, startup, step, suite, tutorial, weighting
 from benchmarks.__main__ import BENCHMARKS, main
 
 import bench
@@ -251,3 +251,40 @@ def test_the_cut_of_a_benchmark_changes_nothing_but_time():
         assert moved == set(blocks[frozen:])
     rows = cut.measure(ratios.Options(rounds=1), (case,), epochs=2)
     assert [row.baseline for row in rows] == ["run anew"] * 4 + ["fine-tuning"] * 2
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_every_contestant_takes_the_same_weighted_step(norm, capsys):
+    import torch
+
+    from bench.backbones.base import build
+
+    case = weighting.Case("small", "cnn", (1, 8, 8), 1, "", arguments=(("channels", (4, 4)), ("norm", norm)))
+    network = build("cnn", (1, 8, 8), weighting.CLASSES, 0, 1, channels=(4, 4), norm=norm).double()
+    for table in (weighting.L2RW, weighting.MW_NET):
+        found = {}
+        for name, work in weighting.contestants(table, case).items():
+            setting = weighting.Setting(case, network=network)
+            work(setting)
+            moved = [p.detach().flatten() for p in (*setting.network.parameters(), *setting.weigher.parameters())]
+            found[name] = torch.cat(moved)
+        assert {"ours", "higher", "double backward"} <= set(found)
+        before = weighting.Setting(case, network=network)
+        start = torch.cat([p.detach().flatten() for p in (*before.network.parameters(), *before.weigher.parameters())])
+        assert not torch.equal(found["ours"], start)
+        assert all(torch.allclose(one, found["ours"], rtol=1e-9, atol=1e-12) for one in found.values())
+    # torch.func does not take batch norm's counter, and that is said.
+    assert ("torch.func jvp cannot" in capsys.readouterr().out) == (norm == "batch")
+
+
+def test_the_table_of_weighted_steps():
+    import torch
+
+    case = weighting.Case("small", "cnn", (1, 8, 8), 1, "<= 100", ">= 0.01", (("channels", (4, 4)),))
+    rows = weighting.measure(ratios.Options(rounds=1), (case,), memory=False)
+    aims = {(row.benchmark, row.baseline): row.aim for row in rows}
+    assert aims["weighting: time of L2RW, small", "plain step"] == "<= 100"
+    assert aims["weighting: speed of L2RW, small", "higher"] == weighting.FASTER
+    assert aims["weighting: speed of MW-Net, small", "higher"] == ">= 0.01"
+    assert weighting.alone("plain", "cpu") > 50
+    assert torch.get_num_threads() == 1
