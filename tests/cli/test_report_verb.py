@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bench.cli.gather import gather
+from bench.report import figures
 from bench.report.html import render
 from bench.store import LEDGER, decode, encode
 
@@ -36,6 +37,13 @@ def changed(finished, tmp_path):
     return write
 
 
+@pytest.fixture(autouse=True)
+def _few_figures(request, monkeypatch):
+    """Draw those of every run alone, where figures are not what a test is about."""
+    if "run_folder" not in request.node.name:
+        monkeypatch.setattr(figures, "FIGURES", {n: kind for n, kind in figures.FIGURES.items() if kind.brief})
+
+
 def said(folder):
     """The words of a report, without data and scripts."""
     page = re.sub(r"<(script|style|svg)\b.*?</\1>", "", render(gather(folder)), flags=re.DOTALL)
@@ -50,6 +58,8 @@ def test_a_run_folder_gets_its_report(finished, tmp_path, ntbench):
     assert page.startswith("<!doctype html>")
     assert not re.search(r"""(src|href|url|import)\s*[=(]\s*["']?(https?:)?//""", page)
     words = said(finished[1])
+    for kind in figures.FIGURES.values():
+        assert (f"{kind.title}." in words) or f'No figure "{kind.title}' in words
     for needed in ("Of 16 comparisons", "The gap for every source", "Fingerprint", "torch", "printed-digits", "digits"):
         assert needed.lower() in words.lower()
 
