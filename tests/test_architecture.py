@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,3 +231,12 @@ def test_functions_stay_short():
 def test_there_is_no_drawer():
     drawers = {"utils", "util", "misc", "helpers", "common", "tools"}
     assert not [name for name in MODULES if drawers & set(name.split("."))]
+
+
+def test_files_that_are_no_modules_are_part_of_what_is_installed():
+    package = REPOSITORY / "bench"
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    shipped = {path for pattern in settings["package-data"]["bench"] for path in package.glob(pattern)}
+    others = {p for p in package.rglob("*") if p.is_file() and p.suffix != ".py" and "__pycache__" not in p.parts}
+    assert {"report.html", "py.typed"} <= {path.name for path in others}
+    assert others <= shipped
