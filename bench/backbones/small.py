@@ -17,11 +17,11 @@ NORMS = ("none", "batch")
 
 
 def _mlp_depth(widths: Sequence[int] = (64, 64), **_: Any) -> int:
-    return len(_sizes("mlp", "widths", widths))
+    return len(sizes("mlp", "widths", widths))
 
 
 def _cnn_depth(channels: Sequence[int] = (16, 32, 32, 64), **_: Any) -> int:
-    return len(_sizes("cnn", "channels", channels))
+    return len(sizes("cnn", "channels", channels))
 
 
 # As measured (tests/benchmarks, "lanes"): what a stack gains shrinks as the arithmetic of one network fills
@@ -66,7 +66,7 @@ def mlp(
 
     from bench.backbones.base import Backbone
 
-    widths, images = _sizes("mlp", "widths", widths), len(shape) == 3
+    widths, images = sizes("mlp", "widths", widths), len(shape) == 3
     _check_norm(norm)
     if len(shape) not in (1, 3):
         raise DataError(f'backbone "mlp" needs tables (D,) or images (C, H, W), got inputs of shape {tuple(shape)}')
@@ -77,7 +77,7 @@ def mlp(
         inputs *= size
     for index, units in enumerate(widths):
         layers: list[nn.Module] = [nn.Flatten()] if images and index == 0 else []
-        layers.append(_he(nn.Linear(inputs, units)))
+        layers.append(he(nn.Linear(inputs, units)))
         layers += [nn.BatchNorm1d(units)] if norm == "batch" else []
         layers.append(nn.ReLU())
         layers += [nn.Dropout(dropout)] if dropout else []
@@ -113,14 +113,14 @@ def cnn(shape: tuple[int, ...], *, channels: Sequence[int] = (16, 32, 32, 64), n
     from bench.backbones.base import Backbone
     from bench.backbones.layers import GlobalAveragePool
 
-    channels = _sizes("cnn", "channels", channels)
+    channels = sizes("cnn", "channels", channels)
     _check_norm(norm)
     if len(shape) != 3:
         raise DataError(f'backbone "cnn" needs images (C, H, W), got inputs of shape {tuple(shape)}')
     blocks, inputs, side = {}, shape[0], min(shape[1:])
     for index, outputs in enumerate(channels):
         last = index == len(channels) - 1
-        layers: list[nn.Module] = [_he(nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none"))]
+        layers: list[nn.Module] = [he(nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none"))]
         layers += [nn.BatchNorm2d(outputs)] if norm == "batch" else []
         if side >= 2 and not last:
             # Pooling first: the rectified maximum is the maximum of the rectified, and there is a quarter to rectify.
@@ -135,7 +135,7 @@ def cnn(shape: tuple[int, ...], *, channels: Sequence[int] = (16, 32, 32, 64), n
     return network.to(memory_format=torch.channels_last)
 
 
-def _he(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+def he(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
     """Initialise for rectified units without normalisation (He et al., 2015, equation 10), biases zero."""
     from torch import nn
 
@@ -150,7 +150,7 @@ def _check_norm(norm: str) -> None:
         raise unknown("norm", norm, NORMS)
 
 
-def _sizes(backbone_name: str, argument: str, values: Sequence[int]) -> tuple[int, ...]:
+def sizes(backbone_name: str, argument: str, values: Sequence[int]) -> tuple[int, ...]:
     """Return layer sizes as a tuple, or say what is wrong with them."""
     if isinstance(values, str | bytes) or not isinstance(values, Sequence) or not values:
         raise DataError(f'backbone "{backbone_name}": {argument} must be a list of at least one size, got {values!r}')
