@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -112,8 +113,8 @@ def class_half(task: Task, rng: np.random.Generator, half: str = "first", seed: 
 
 
 @change("example_half", version=1)
-def example_half(task: Task, rng: np.random.Generator, half: str = "first", seed: int = 0) -> Task:
-    """Keep half of the train pool, every class in proportion; the two halves are disjoint.
+def example_half(task: Task, rng: np.random.Generator, half: str = "first", seed: int = 0, share: float = 0.5) -> Task:
+    """Keep half of the train pool, or another share, every class in proportion; the two parts are disjoint.
 
     The control BnB of Yosinski et al. (NeurIPS 2014) trains its source model on one half of the target's
     examples and its target model on the other. The test set stays whole.
@@ -126,10 +127,20 @@ def example_half(task: Task, rng: np.random.Generator, half: str = "first", seed
     half : {"first", "second"}
     seed : int
         Which split.
+    share : float
+        Of the examples that the first part has, 0 to 1; the second part has the others.
+
+    Raises
+    ------
+    DataError
+        For a share outside 0 to 1, or one that leaves a part without an example.
     """
     one_of("example_half", "half", half, HALVES)
+    number("example_half", 0, 1, share=share)
     order = stratified_order(task.y, generator("example half", len(task.y), seed))
-    middle = (len(order) + 1) // 2
+    middle = math.floor(share * len(order) + 0.5)  # halves upwards
+    if not 0 < middle < len(order):
+        raise DataError(f"example_half: share = {share!r} of {len(order)} examples leaves a part without any")
     return task.take(np.sort(order[:middle] if half == "first" else order[middle:]))
 
 

@@ -104,6 +104,19 @@ def test_example_halves_are_disjoint_and_stratified(n, seed):
 
 
 @quick
+@given(n=st.integers(20, 90), share=st.floats(0.1, 0.9), seed=seeds)
+def test_unequal_parts_of_the_examples_are_disjoint_too(n, share, seed):
+    task = numbered(n=n)
+    first, second = (
+        CHANGES.get("example_half").function(task, np.random.default_rng(0), half, seed, share) for half in halves
+    )
+    assert sorted(np.concatenate([first.x, second.x])[:, 0]) == list(range(n))
+    assert abs(len(first.y) - share * n) <= 0.5
+    counts, whole = (np.bincount(y, minlength=5) for y in (first.y, task.y))
+    assert abs(counts - share * whole).max() <= 2
+
+
+@quick
 @given(limit=st.integers(5, 80), seed=seeds)
 def test_size_limit_in_all(limit, seed):
     task = numbered()
@@ -159,6 +172,8 @@ def test_imbalance_by_class():
         ("classes", {"keep": "c1"}, "give a list"),
         ("class_half", {"half": "frist"}, 'did you mean "first"'),
         ("example_half", {"half": "third"}, "unknown half of example_half"),
+        ("example_half", {"share": 1.2}, "share must be a number from 0 to 1; got 1.2"),
+        ("example_half", {"share": 0.001}, "share = 0.001 of 60 examples leaves a part without any"),
         ("size_limit", {}, "give examples or per_class"),
         ("size_limit", {"examples": 10, "per_class": 2}, "give examples or per_class"),
         ("size_limit", {"examples": 4}, "4 examples leave none of class"),
