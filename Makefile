@@ -32,12 +32,13 @@ test: $(READY)
 	$(BIN)/python -m pytest
 
 # mnist-fashion reads MNIST and Fashion-MNIST from the folder that NTBENCH_DATA names.
-SUITES := default depth size-similarity moons mnist-fashion
-KEPT   := report.md table.md comparisons.csv results.parquet
+SUITES := default triangle depth size-similarity moons mnist-fashion
+KEPT   := report.md table.md comparisons.csv results.parquet provenance.json export/examples.parquet
 
 results: $(READY)
 	@for suite in $(SUITES); do \
 	  $(BIN)/ntbench run experiments/$$suite.toml && mkdir -p results/$$suite && \
+	  $(BIN)/ntbench export runs/$$suite --examples --out runs/$$suite/export && \
 	  (cd runs/$$suite && cp $(KEPT) *.png ../../results/$$suite/) || exit; \
 	done
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bench.suite.model import Suite
 
 PARQUET = "results.parquet"
+EXAMPLES = "examples.parquet"
 
 
 def load_results(folder: str | Path) -> pd.DataFrame:
@@ -156,16 +158,59 @@ def _from_parquet(folder: Path) -> pd.DataFrame:
 def load_correctness(folder: str | Path) -> dict[str, np.ndarray]:
     """Return which test examples each finished trial got right.
 
+    Parameters
+    ----------
+    folder : path
+        Of a run; or of committed results, which keep them in ``examples.parquet``.
+
     Returns
     -------
     dict of key -> bool array, shape (n_test,)
         For intervals that resample examples as well as seeds.
+
+    Raises
+    ------
+    StoreError
+        When there is no such folder, or it does not say which examples were right.
     """
+    folder = Path(folder)
+    if folder.is_dir() and not ledgers(folder):
+        return _examples(folder / EXAMPLES)
     found = {}
-    for record in read_records(Path(folder)):
+    for record in read_records(folder):
         if record["kind"] == "trial" and record["row"]["status"] == "ok":
             found[record["key"]] = unpack(record["detail"]["correct"], record["row"]["n_test"])
     return found
+
+
+def correctness_table(correct: Mapping[str, np.ndarray], keys: Iterable[str]) -> pd.DataFrame:
+    """Return which test examples were right as a table to keep, one row a trial in the order of `keys`.
+
+    Columns `key`, `n_test` and `correct`: bits, eight examples a byte, the first one highest. Trials that
+    `correct` lacks, such as failed ones, are left out.
+    """
+    import pandas as pd
+
+    known = [key for key in keys if key in correct]
+    return pd.DataFrame({
+        "key": pd.Series(known, dtype="string"),
+        "n_test": pd.Series([len(correct[key]) for key in known], dtype="int64"),
+        "correct": pd.Series([np.packbits(correct[key]).tobytes() for key in known], dtype=object),
+    })  # fmt: skip
+
+
+def _examples(path: Path) -> dict[str, np.ndarray]:
+    """Read what :func:`correctness_table` gave."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise StoreError(f"{path.parent} does not say which test examples were right (no ledger.jsonl, no {EXAMPLES})")
+    try:
+        table = pd.read_parquet(path)
+        bits = zip(table["key"], table["n_test"], table["correct"], strict=True)
+        return {key: np.unpackbits(np.frombuffer(b, np.uint8), count=n).astype(bool) for key, n, b in bits}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"cannot read {path}: {type(error).__name__}: {error}") from error
 
 
 def unpack(text: str, n: int) -> np.ndarray:

@@ -23,16 +23,20 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to.  [default: DIR itself]")
     ] = None,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="Also which test examples each trial got right, as examples.parquet.")
+    ] = False,
 ) -> None:
     """Write a folder's rows and comparisons as CSV or Parquet.
 
     results.FORMAT has one row a trial, comparisons.FORMAT one row a comparison, with the columns that
-    bench/schema.py documents. The paths of what was written are printed.
+    bench/schema.py documents. With --examples, intervals that resample test examples can be computed from
+    what is written (bench.load_correctness reads it). The paths of what was written are printed.
     """
     from bench.cli.stored import comparisons_of
     from bench.errors import BenchError, StoreError, unknown
     from bench.report.files import write_file
-    from bench.results import PARQUET, load_results
+    from bench.results import EXAMPLES, PARQUET, correctness_table, load_correctness, load_results
     from bench.store import ledgers
 
     if fmt not in FORMATS:
@@ -41,6 +45,7 @@ def export(
     rows = load_results(folder)
     if f"results.{fmt}" == PARQUET and not ledgers(folder) and target.resolve() == folder.resolve():
         raise BenchError(f"{folder / PARQUET} is what would be read; say where to write: --out")
+    correct = correctness_table(load_correctness(folder), rows["key"]) if examples else None
     comparisons, warnings = comparisons_of(folder)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -50,13 +55,15 @@ def export(
         raise StoreError(f"cannot make the folder {target}: {error.strerror}") from error
     for name, table in (("results", rows), ("comparisons", comparisons)):
         print(write_file(target / f"{name}.{fmt}", _content(table, fmt)))
+    if correct is not None:
+        print(write_file(target / EXAMPLES, _content(correct, "parquet", "zstd")))
 
 
-def _content(table: pd.DataFrame, fmt: str) -> bytes:
+def _content(table: pd.DataFrame, fmt: str, compression: str = "snappy") -> bytes:
     table = table.assign()
     table.attrs = {}  # warnings were said; in Parquet's metadata they would only go stale
     if fmt == "csv":
         return table.to_csv(index=False, lineterminator="\n").encode("utf-8")
     file = io.BytesIO()
-    table.to_parquet(file, index=False)
+    table.to_parquet(file, index=False, compression=compression)
     return file.getvalue()

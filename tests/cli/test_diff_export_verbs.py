@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import bench
+from bench.errors import StoreError
 from bench.store import LEDGER
 
 
@@ -116,3 +117,27 @@ def test_export_stands_beside_the_ledger_and_never_over_what_it_reads(finished, 
     assert done.code == 2
     assert "say where to write: --out" in done.err
     assert ntbench("export", tmp_path, "--format", "json").code == 2
+
+
+def test_exported_examples_give_the_intervals_of_the_ledger(finished, tmp_path, ntbench):
+    out = tmp_path / "out"
+    done = ntbench("export", finished[1], "--examples", "--out", out)
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == str(out / "examples.parquet")
+    kept, stored = bench.load_correctness(out), bench.load_correctness(finished[1])
+    rows = bench.load_results(out)
+    assert set(kept) == set(stored) == set(rows["key"])
+    assert all((kept[key] == stored[key]).all() for key in stored)
+    table = bench.negative_transfer(rows, correct=kept)
+    assert (table["resampled"] == "seeds and examples").all()
+    pd.testing.assert_frame_equal(table, bench.negative_transfer(rows, correct=stored))
+
+
+def test_examples_that_are_not_there_or_damaged_are_said(finished, committed, ntbench):
+    folder = committed("rows-alone")
+    with pytest.raises(StoreError, match="does not say which test examples were right"):
+        bench.load_correctness(folder)
+    assert ntbench("export", folder, "--examples", "--out", folder / "out").code == 2
+    (folder / "examples.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(StoreError, match=r"cannot read .*examples\.parquet"):
+        bench.load_correctness(folder)
