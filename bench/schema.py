@@ -81,6 +81,11 @@ TRIAL: tuple[Column, ...] = (
     Column("weight_average_precision", "float64", "The same as average precision; chance is the harmful share"),
     Column("effective_sample_size", "float64", "Source examples that the weights amount to, sum(w)^2 / sum(w^2)"),
     Column("weight_fallbacks", "Int64", "Steps in which all weights were zero, so that uniform ones were used"),
+    Column(
+        "weight_loss_correlation",
+        "float64",
+        "Spearman's correlation of source examples' weights and losses in the last tenth of the training",
+    ),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),
     Column("context", "string", "Digest of what comparable trials share: target data, backbone, recipe"),

@@ -31,8 +31,10 @@ def load_weights(folder: str | Path, history: bool = False) -> pd.DataFrame:
     -------
     DataFrame
         Columns source, target, backbone, weighting, target_size, seed (missing where no target label is
-        used), source_seed, joint, example (its place in the source's train pool), label, harmful and
-        weight: relative to uniform ones, 1 meaning as much as any other; missing where never seen.
+        used), source_seed, joint, example (its place in the source's train pool), label, harmful,
+        weight: relative to uniform ones, 1 meaning as much as any other, and loss: the mean cross-entropy
+        with which the example was seen, nats. Both are missing where it was never seen, the loss also in
+        files that were written before losses were kept.
 
     Raises
     ------
@@ -50,10 +52,11 @@ def load_weights(folder: str | Path, history: bool = False) -> pd.DataFrame:
         values = {"example": columns["examples"], "label": columns["labels"], "harmful": columns["harmful"]}
         if history:
             values["interval"] = np.repeat(np.arange(shape[0]), shape[1])
-        weight = kept["history" if history else "mean"].ravel().astype(float)
-        parts.append(pd.DataFrame({**place, **values, "weight": weight}))
+        for column, name in (("weight", "history" if history else "mean"), ("loss", "losses" if history else "loss")):
+            values[column] = kept[name].ravel().astype(float) if name in kept else np.full(np.prod(shape), np.nan)
+        parts.append(pd.DataFrame({**place, **values}))
     if not parts:
-        names = [*PLACE, "example", "label", "harmful", *(["interval"] if history else []), "weight"]
+        names = [*PLACE, "example", "label", "harmful", *(["interval"] if history else []), "weight", "loss"]
         return pd.DataFrame({name: [] for name in names})
     return pd.concat(parts, ignore_index=True)
 
@@ -86,7 +89,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         kept = load_file(path)
         n = len(kept["examples"])
-        if any(kept[name].shape[-1:] != (n,) for name in ("mean", "history", "harmful", "labels")):
+        if any(kept[name].shape[-1:] != (n,) for name in {*kept, "mean", "history", "harmful", "labels"}):
             raise ValueError("its parts have different lengths")
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise StoreError(f"weights {path} are damaged: {error}; delete the file and its trials' rows") from error

@@ -214,7 +214,7 @@ class Weighted:
         """Return what each lane minimises, shape (lanes,)."""
         step = _Step(self, look_up, number, rates)
         losses, weights = self.weighting(step)
-        self._trace.add(number, step.positions(), weights)
+        self._trace.add(number, step.positions(), weights, losses)
         total = (weights * losses).sum(1)
         return total + (step.target_loss() if self.joint else step.head_term())
 
@@ -225,9 +225,9 @@ class Weighted:
     def weights(self, lane: int) -> Weights:
         """Return what a lane's weights were."""
         (data, examples), known = self._source[lane], self._weigh[lane].source
-        mean, history = self._trace.of(lane)
-        labels = data.y.cpu().numpy()[examples]
-        return Weights(examples, mean, history, known.harmful[examples], labels, int(self.weighting.fallbacks[lane]))
+        labels, fallbacks = data.y.cpu().numpy()[examples], int(self.weighting.fallbacks[lane])
+        kept = self._trace.of(lane)
+        return Weights(examples, **kept, harmful=known.harmful[examples], labels=labels, fallbacks=fallbacks)
 
 
 class _Step:
