@@ -156,15 +156,15 @@ class Ledger:
         except OSError as error:
             raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Write one record and sync it to the disk.
+    def append(self, *records: dict[str, Any]) -> None:
+        """Write records and sync them to the disk, all at once.
 
         Raises
         ------
         StoreError
             When the disk is full or the file cannot be written; what was stored before stays intact.
         """
-        line = memoryview(encode(record))
+        line = memoryview(b"".join(map(encode, records)))
         start = self._file.seek(0, os.SEEK_END)
         try:
             while line:
