@@ -254,7 +254,7 @@ def _pair(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     is_scratch = rows["source"].isna()
     scratch = rows[is_scratch]
     baseline = scratch[scratch["strategy"] == SCRATCH]
-    transfer = _at_every_size(rows[~is_scratch], baseline)
+    transfer = at_every_size(rows[~is_scratch], baseline)
     place = [*SETTING, "seed"]
     beside = baseline[[*place, "done", "test_accuracy", "key"]].rename(
         columns={"done": "scratch_done", "test_accuracy": "scratch_accuracy", "key": "scratch_key"}
@@ -271,12 +271,20 @@ def _pair(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return trials.sort_values(["comparison", "seed"], kind="stable").reset_index(drop=True), warnings
 
 
-def _at_every_size(transfer: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
-    """Repeat rows that use no target label for every size (and way of validation) that scratch has."""
+def at_every_size(transfer: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFrame:
+    """Repeat rows that use no target label for every size (and way of validation) that the baseline has.
+
+    Parameters
+    ----------
+    transfer : DataFrame
+        Prepared rows (:func:`prepare`) with a source.
+    baseline : DataFrame
+        Prepared rows that say which sizes there are: scratch, as a rule.
+    """
     import pandas as pd
 
     free = transfer["target_size"] == 0
-    if not free.any():
+    if not free.any() or baseline.empty:
         return transfer
     settings = baseline[SETTING].drop_duplicates()
     labels_enter = ["validation", "target_size"]

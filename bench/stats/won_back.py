@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.errors import DataError, nearest
 from bench.stats import paired
-from bench.stats.gap import COMPARISON_KEY, prepare
+from bench.stats.gap import COMPARISON_KEY, at_every_size, prepare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,8 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
     import pandas as pd
 
     rows = prepare(rows)
-    rows = rows[rows["done"] & rows["source"].notna()]
+    sized = rows[rows["target_size"] > 0]
+    rows = at_every_size(rows[rows["done"] & rows["source"].notna()], sized)
     known = sorted(rows["weighting"].dropna().unique())
     if uniform not in known:
         raise DataError(f'no transfer has the weighting "{uniform}"{nearest(uniform, known)}')

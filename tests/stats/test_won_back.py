@@ -86,3 +86,15 @@ def test_only_seeds_that_all_arms_have_count():
 def test_a_missing_uniform_arm_is_named():
     with pytest.raises(DataError, match='no transfer has the weighting "unifrom"; did you mean "uniform"'):
         won_back(rows(uniform=UNIFORM), uniform="unifrom")
+
+
+def test_zero_shot_without_target_labels_is_compared_at_every_size():
+    zero = {"strategy": "zero-shot", "target_size": 0, "validation": None}
+    table = frame(
+        *(scratch([0.7] * 8, target_size=size) for size in (20, 60)),
+        transfer(UNIFORM, weighting="uniform", **zero), transfer(ORACLE, weighting="oracle", **zero),
+        *(transfer(LEARNED, weighting="learned", strategy="zero-shot", target_size=size) for size in (20, 60)),
+    )  # fmt: skip
+    found = won_back(table)
+    assert found["target_size"].tolist() == [20, 60]
+    assert found["share"].to_numpy() == pytest.approx(np.mean(LEARNED - UNIFORM) / np.mean(ORACLE - UNIFORM))
