@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.errors import DataError, StoreError
 from bench.rows import Row, Rows, read_row
-from bench.schema import TRIAL, conform
+from bench.schema import OK, TRIAL, conform
 from bench.store import Damage, ledgers, read_records
 from bench.suite.weightings import UNIFORM
 from bench.trial import SCHEMA_VERSION
@@ -61,6 +61,8 @@ def load_results(folder: str | Path) -> pd.DataFrame:
         elif record["kind"] == "trial":
             left_out[f"of schema version {record.get('schema')} (this is version {SCHEMA_VERSION})"] += 1
     frame, stale = _current(rows.frame())
+    if rows.malformed:
+        left_out["that are not as a run writes them"] += rows.malformed
     if stale:
         left_out["of an earlier recipe, backbone or version of the target's data"] += stale
     frame = conform(_with_similarity(frame, values), TRIAL)
@@ -71,7 +73,13 @@ def load_results(folder: str | Path) -> pd.DataFrame:
 
 
 def _current(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Keep of each place the last row, and of those the ones with the last context; return how many that drops."""
+    """Keep of each place the last row, and of those the ones with the last context; return how many that drops.
+
+    A result stands whatever failed with the same key: elsewhere perhaps, so that ledgers merge in any order.
+    """
+    failed = rows["status"] != OK
+    if failed.any():
+        rows = rows[~(failed & rows["key"].isin(rows.loc[~failed, "key"]))]
     current = rows["context"] == rows.groupby(list(_CONTEXT), sort=False)["context"].transform("last")
     last = ~rows.duplicated(list(_PLACE), keep="last")
     return rows[last & current], int((last & ~current).sum())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bench.record_form import is_well_formed, read_object
 from bench.schema import MEASURES, TRIAL
 from bench.store import TRIAL_START, parse
 from bench.trial import SCHEMA_VERSION
@@ -18,6 +20,7 @@ CHUNK = 32_768  # rows parsed at once
 _ROW, _DETAIL, _TRACEBACK = b',"row":', b',"detail":', b'"traceback":"'
 _SCHEMA = f',"schema":{SCHEMA_VERSION}'.encode()
 # What a row itself holds; the rest is added from elsewhere in the ledger.
+_NEEDED = ("key", "status", "suite", "target", "backbone", "strategy")
 _COLUMNS = [column for column in TRIAL if column not in MEASURES and column.name != "traceback"]
 
 
@@ -50,13 +53,20 @@ def read_row(body: bytes) -> Row | dict[str, Any] | None:
     record = parse(body)
     if record is None or record["kind"] != "trial" or record.get("schema") != SCHEMA_VERSION:
         return record
-    return Row(json.dumps(record["row"]).encode(), bool(record["detail"].get("traceback")))
+    return Row(json.dumps(record["row"]).encode(), bool(record.get("detail", {}).get("traceback")))
 
 
 class Rows:
-    """Gathers rows; :meth:`frame` gives the table."""
+    """Gathers rows; :meth:`frame` gives the table.
+
+    Attributes
+    ----------
+    malformed : int
+        Rows that are none, as a ledger by another hand may hold them: left out.
+    """
 
     def __init__(self) -> None:
+        self.malformed = 0
         self._texts: list[bytes] = []
         self._traced: list[bool] = []
         self._parts: list[pd.DataFrame] = []
@@ -80,28 +90,55 @@ class Rows:
         import pandas as pd
 
         frame = _frame(self._texts)
+        if frame is None:
+            sound = [_is_row(text) for text in self._texts]
+            self.malformed += sound.count(False)
+            self._texts = list(compress(self._texts, sound))
+            self._traced = list(compress(self._traced, sound))
+            frame = _slowly(self._texts)
         frame["traceback"] = frame["key"].where(pd.Series(self._traced, dtype=bool), None)
         self._parts.append(frame)
         self._texts, self._traced = [], []
 
 
-def _frame(texts: list[bytes]) -> pd.DataFrame:
-    """Parse rows."""
-    import pandas as pd
+def _is_row(text: bytes) -> bool:
+    row = read_object(text)
+    if row is None or not all(isinstance(row.get(name), str) for name in _NEEDED):
+        return False
+    return is_well_formed({"kind": "trial", "key": row["key"], "row": {"seconds": 0, **row}})
+
+
+def _frame(texts: list[bytes]) -> pd.DataFrame | None:
+    """Parse rows; None where some have a column or a type that the schema does not foresee, or are no rows."""
     import pyarrow as pa
     import pyarrow.json
 
-    types = {"string": pa.string(), "Int64": pa.int64(), "float64": pa.float64()}
-    schema = pa.schema([(column.name, types[column.dtype]) for column in _COLUMNS])
+    schema = _schema()
     if not texts:
         return _to_pandas(schema.empty_table())
     options = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
     try:
-        return _to_pandas(pa.json.read_json(io.BytesIO(b"\n".join(texts)), parse_options=options))
+        table = pa.json.read_json(io.BytesIO(b"\n".join(texts)), parse_options=options)
     except pa.ArrowInvalid:
-        # A column or a type that the schema does not foresee: slower, and :func:`bench.schema.conform` judges it.
-        frame = pd.DataFrame([json.loads(text) for text in texts])
-        return frame.reindex(columns=[*(c.name for c in _COLUMNS), *frame.columns.difference(schema.names, sort=False)])
+        return None
+    known = len(table) == len(texts) and not any(table[name].null_count for name in _NEEDED)
+    return _to_pandas(table) if known else None
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    types = {"string": pa.string(), "Int64": pa.int64(), "float64": pa.float64()}
+    return pa.schema([(column.name, types[column.dtype]) for column in _COLUMNS])
+
+
+def _slowly(texts: list[bytes]) -> pd.DataFrame:
+    """Parse rows by Python, whatever their columns; :func:`bench.schema.conform` judges them."""
+    import pandas as pd
+
+    names = _schema().names
+    frame = pd.DataFrame([json.loads(text) for text in texts])
+    return frame.reindex(columns=[*names, *frame.columns.difference(names, sort=False)])
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:

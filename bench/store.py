@@ -10,17 +10,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from bench.errors import StoreError
+from bench.holding import hold
+from bench.record_form import MAX_SECONDS, is_well_formed, read_object
 
 T = TypeVar("T")
 LEDGER = "ledger.jsonl"
+MAX_LINE = 2**26  # bytes: a longer line is nothing that a run writes, and could be larger than memory
 _PREFIX = b'{"crc":"'
 _BODY = len(_PREFIX) + 8 + 2  # after the checksum: '",'
 
@@ -53,15 +57,13 @@ def _checked(line: bytes) -> bytes | None:
 
 def parse(body: bytes) -> dict[str, Any] | None:
     """Read what the checksum of a line covers; None if it is no record."""
-    try:
-        record = json.loads(b"{" + body)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("kind"), str) else None
+    record = read_object(b"{" + body)
+    return record if record is not None and is_well_formed(record) else None
 
 
 TRIAL_START = b'"kind":"trial","key":"'
-_OK, _SECONDS = b'"status":"ok"', re.compile(rb'"seconds":([0-9.e+-]+)')
+_OK, _SECONDS = b'"status":"ok"', re.compile(rb'"seconds":(\d+(?:\.\d+)?(?:e[+-]?\d+)?)[,}]')
+_KEY = re.compile(rb'[A-Za-z0-9]{1,99}"')
 
 
 def _brief(body: bytes) -> dict[str, Any] | None:
@@ -69,12 +71,10 @@ def _brief(body: bytes) -> dict[str, Any] | None:
 
     A quote within a JSON string is escaped, so these bytes can only be the names and values they look like.
     """
-    if body.startswith(TRIAL_START):
-        end = body.find(b'"', len(TRIAL_START))
-        seconds = _SECONDS.match(body, body.find(b'"seconds":', end))
-        if seconds and body.find(_OK, end) > 0:
-            key = body[len(TRIAL_START) : end].decode()
-            return {"kind": "trial", "key": key, "row": {"status": "ok", "seconds": float(seconds[1])}}
+    key = _KEY.match(body, len(TRIAL_START)) if body.startswith(TRIAL_START) else None
+    seconds = _SECONDS.match(body, body.find(b'"seconds":', key.end())) if key else None
+    if seconds and body.find(_OK, key.end()) > 0 and (value := float(seconds[1])) < MAX_SECONDS:
+        return {"kind": "trial", "key": key[0][:-1].decode(), "row": {"status": "ok", "seconds": value}}
     return parse(body)
 
 
@@ -126,7 +126,7 @@ def read_records(folder: Path, damage: Damage | None = None, read: Callable[[byt
     for path in ledgers(folder):
         try:
             with path.open("rb") as file:
-                for number, line in enumerate(file, 1):
+                for number, line in enumerate(_lines(file), 1):
                     body = _checked(line)
                     record = None if body is None else read(body)
                     if record is not None:
@@ -136,6 +136,14 @@ def read_records(folder: Path, damage: Damage | None = None, read: Callable[[byt
                         damage.torn = not line.endswith(b"\n")
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file; of one that is too long, no more than its end, which is no record."""
+    while line := file.readline(MAX_LINE):
+        while len(line) == MAX_LINE and not line.endswith(b"\n"):
+            line = b"..." + file.readline(MAX_LINE - 3)
+        yield line
 
 
 class Ledger:
@@ -148,11 +156,13 @@ class Ledger:
         self.folder = folder
         self.path = folder / LEDGER
         try:
+            new = not self.path.exists()
             # Unbuffered: what a failed write leaves behind must not be written later by surprise.
             self._file = self.path.open("ab", buffering=0)
-            if self._file.tell() and not _ends_with_newline(self.path):
-                # A torn last line would swallow the next record: end it, so that only it is lost.
-                self._file.write(b"\n")
+            if new:
+                sync_folder(folder)
+            # A torn last line would swallow the next record: it is ended, so that only it is lost.
+            self._torn = bool(self._file.tell()) and not _ends_with_newline(self.path)
         except OSError as error:
             raise StoreError(f"cannot write {self.path}: {error.strerror}") from error
 
@@ -167,9 +177,12 @@ class Ledger:
         line = memoryview(b"".join(map(encode, records)))
         start = self._file.seek(0, os.SEEK_END)
         try:
+            if self._torn:
+                self._file.write(b"\n")
             while line:
                 line = line[self._file.write(line) :]
             os.fsync(self._file.fileno())
+            self._torn = False
         except OSError as error:
             self._undo(start)
             raise StoreError(
@@ -179,12 +192,24 @@ class Ledger:
 
     def _undo(self, start: int) -> None:
         """Cut a half-written record off, if the file lets us; if not, its checksum gives it away."""
-        with suppress(OSError):
+        try:
             os.ftruncate(self._file.fileno(), start)
+        except OSError:
+            self._torn = True
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Have a folder's new names on the disk, where the system can; files sync what they hold themselves."""
+    with suppress(OSError):
+        place = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(place)
+        finally:
+            os.close(place)
 
 
 def _ends_with_newline(path: Path) -> bool:
@@ -202,27 +227,15 @@ def open_ledger(folder: str | Path) -> Iterator[Ledger]:
     StoreError
         When the folder cannot be made or written, or another run holds it.
     """
-    from filelock import FileLock, Timeout
-
+    if not str(folder):
+        raise StoreError('the run folder has no name; give one, or "." for the current folder')
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise StoreError(f"another run is writing to {folder}; wait for it, or give this one another --out") from None
-    except FileExistsError:
-        raise StoreError(f"{folder} is a file, not a folder; give another --out") from None
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}; give another --out") from error
-    try:
+    with hold(folder):
         ledger = Ledger(folder)
         try:
             yield ledger
         finally:
             ledger.close()
-    finally:
-        lock.release()
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -237,13 +250,30 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
 
     temporary = path.with_suffix(".part")
     try:
+        _remove(temporary)  # what a killed run left
         write(temporary)
+        _sync(temporary)
         temporary.replace(path)
+        sync_folder(path.parent)
     except (OSError, SafetensorError) as error:
         # An OSError of the same kind may come again here, and would hide the first.
         with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
         raise StoreError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file on the disk before it takes its place; folders hold what a run needs only while it lasts."""
+    if path.is_file():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 @dataclass
@@ -284,9 +314,11 @@ class Stored:
         kind, key = record["kind"], record.get("key", "")
         if kind == "trial":
             row = record["row"]
-            ok = row["status"] == "ok"
-            (self.done if ok else self.failed)[key] = row["seconds"]
-            (self.failed if ok else self.done).pop(key, None)
+            if row["status"] == "ok":
+                self.done[key] = row["seconds"]
+                self.failed.pop(key, None)
+            elif key not in self.done:  # a result stands, whatever failed before or, elsewhere, after it
+                self.failed[key] = row["seconds"]
         elif kind == "source":
             self.models[key] = record
         elif kind == "similarity" and "error" in record:

@@ -28,7 +28,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     _GROUND: (
         (
             "errors", "identity", "seeding", "registry", "triangle", "trial", "schema", "store", "provenance",
-            "model_files",
+            "model_files", "record_form", "holding",
         ),
         (),
     ),

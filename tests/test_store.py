@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import threading
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import StoreError
+from bench.holding import is_held, read_live
 from bench.store import LEDGER, Damage, decode, encode, open_ledger, read_records, read_stored
 
 plain = st.recursive(
@@ -20,7 +24,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
-records = st.dictionaries(st.text(), plain, max_size=4).map(lambda d: {**d, "kind": "trial"})
+records = st.dictionaries(st.text(), plain, max_size=4).map(lambda d: {**d, "kind": "of another version"})
 
 
 @settings(deadline=None)
@@ -78,20 +82,22 @@ def test_a_flipped_bit_costs_that_line_alone(tmp_path):
     assert "damaged" in str(damage)
 
 
-def test_ledgers_merge_by_concatenation_and_the_last_record_of_a_key_counts(tmp_path):
+def test_ledgers_merge_by_concatenation_and_a_result_stands_whatever_failed_elsewhere(tmp_path):
     fill(tmp_path / "one", "a", "b")
     fill(tmp_path / "two", "b", "c")
     with open_ledger(tmp_path / "one") as ledger:
-        ledger.append(row("a", "failed"))
+        ledger.append(row("b", "failed"))
+        ledger.append(row("d", "failed"))
     both = tmp_path / "both"
     both.mkdir()
     content = [(tmp_path / name / LEDGER).read_bytes() for name in ("one", "two")]
-    (both / LEDGER).write_bytes(b"".join(content))
-    stored = read_stored(both)
-    assert (set(stored.done), set(stored.failed)) == ({"b", "c"}, {"a"})
+    for order in (content, content[::-1]):
+        (both / LEDGER).write_bytes(b"".join(order))
+        stored = read_stored(both)
+        assert (set(stored.done), set(stored.failed)) == ({"a", "b", "c"}, {"d"})
     (both / LEDGER).write_bytes(content[0])
     (both / "machine-2.ledger.jsonl").write_bytes(content[1])
-    assert set(read_stored(both).done) == {"b", "c"}
+    assert set(read_stored(both).done) == {"a", "b", "c"}
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
@@ -132,6 +138,91 @@ def test_a_really_full_device_is_said(tmp_path):
     (tmp_path / LEDGER).symlink_to("/dev/full")
     with pytest.raises(StoreError, match="No space left on device"), open_ledger(tmp_path) as ledger:
         ledger.append(row("a"))
+
+
+def test_a_record_after_one_that_could_not_be_cut_off_is_not_swallowed(tmp_path, monkeypatch):
+    fill(tmp_path, "a")
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with open_ledger(tmp_path) as ledger:
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fsync", fail)
+            broken.setattr(os, "ftruncate", fail)
+            with pytest.raises(StoreError, match="Input/output error"):
+                ledger.append(row("b"))
+        ledger.append(row("c"))
+    assert {"a", "c"} <= set(read_stored(tmp_path).done)
+
+
+def test_whoever_holds_the_folder_is_named(tmp_path):
+    with open_ledger(tmp_path):
+        live = read_live(tmp_path)
+        assert (live["pid"], is_held(tmp_path)) == (os.getpid(), True)
+        said = rf"writing to .* \(process {os.getpid()} on .*, since 20"
+        with pytest.raises(StoreError, match=said), open_ledger(tmp_path):
+            pass
+    assert (read_live(tmp_path), is_held(tmp_path)) == (None, False)
+
+
+def test_looking_whether_a_folder_is_held_stands_in_nobodys_way(tmp_path):
+    fill(tmp_path, "a")
+    with (tmp_path / ".lock").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        threading.Timer(0.3, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
+        fill(tmp_path, "b")
+    assert set(read_stored(tmp_path).done) == {"a", "b"}
+
+
+def test_a_run_folder_without_a_name_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="has no name"), open_ledger(""):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"kind": "trial"},
+        {"kind": "trial", "key": "k", "row": None},
+        {"kind": "trial", "key": "../../k", "row": {"status": "ok", "seconds": 1.0}},
+        {"kind": "trial", "key": "k", "row": {"status": "ok", "seconds": "long"}},
+        {"kind": "trial", "key": "k", "row": {"status": "ok", "seconds": 10**400}},
+        {"kind": "trial", "key": "k", "row": {"status": "ok", "seconds": 1.0, "target": ["digits"]}},
+        {"kind": "trial", "key": "k", "row": {"status": "ok", "seconds": 1.0}, "detail": {"curve": [5]}},
+        {"kind": "source", "key": "k"},
+        {"kind": "similarity", "key": "k", "values": [1]},
+        {"kind": "task", "key": "k", "card": {"name": "digits"}},
+        {"kind": "run", "suite": "s", "config": "x"},
+        {"kind": ["trial"]},
+    ],
+)  # fmt: skip
+def test_a_sound_checksum_does_not_make_a_record(record, tmp_path):
+    fill(tmp_path, "a")
+    with (tmp_path / LEDGER).open("ab") as file:
+        file.write(encode(record))
+    fill(tmp_path, "b")
+    damage = Damage()
+    assert [good["key"] for good in read_records(tmp_path, damage)] == ["a", "b"]
+    assert damage.lines == [2]
+    assert {"a", "b"} <= set(read_stored(tmp_path).done)  # which reads no more of a finished trial than it needs
+
+
+def test_a_line_without_end_is_not_read_into_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.store.MAX_LINE", 2**12)
+    fill(tmp_path, "a")
+    with (tmp_path / LEDGER).open("ab") as file:
+        file.write(b"x" * 10**6 + b"\n")
+    fill(tmp_path, "b")
+    damage = Damage()
+    tracemalloc.start()
+    assert [record["key"] for record in read_records(tmp_path, damage)] == ["a", "b"]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert damage.lines == [2]
+    assert peak < 2**19
 
 
 def test_a_folder_that_is_a_file_and_one_that_cannot_be_written_are_said(tmp_path):

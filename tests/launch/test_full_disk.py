@@ -31,6 +31,26 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_whole(tmp_path / "nowhere" / "x", lambda place: place.write_text("new"))
 
 
+def test_a_folder_too_is_written_whole_or_not_at_all(tmp_path):
+    """A task is a folder: neither a failed move nor a killed run leaves half of one that is in the way later."""
+
+    def fill(place):
+        place.mkdir()
+        (place / "x.npy").write_text("new")
+
+    path = tmp_path / "task"
+    path.mkdir()
+    (path / "x.npy").write_text("old")  # a folder that is not empty cannot be replaced
+    with pytest.raises(StoreError, match="cannot write"):
+        write_whole(path, fill)
+    assert [p.name for p in tmp_path.iterdir()] == ["task"]
+    assert (path / "x.npy").read_text() == "old"
+    (tmp_path / "other.part").mkdir()
+    (tmp_path / "other.part" / "half").write_text("left by a kill")
+    write_whole(tmp_path / "other", fill)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["other", "task", "x.npy", "x.npy"]
+
+
 @pytest.mark.parametrize("place", ["bench.tasks.build.write_whole", "bench.sources.write_whole"])
 def test_a_full_disk_ends_the_run_and_is_no_failure_of_a_trial(place, small_suite, tmp_path, monkeypatch):
     calls = []
