@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,11 +82,15 @@ def _part(folder: Path) -> Part:
     """Return the results of the one suite in a folder."""
     from bench.cli.gather import gather
     from bench.errors import DataError
+    from bench.results import load_correctness
 
-    parts = gather(folder, details=False).parts
-    if len(parts) != 1:
-        raise DataError(f"{folder} should hold the rows of one suite, it holds those of {len(parts)}")
-    return parts[0]
+    material = gather(folder, details=False)
+    if len(material.parts) != 1:
+        raise DataError(f"{folder} should hold the rows of one suite, it holds those of {len(material.parts)}")
+    part = material.parts[0]
+    part.tasks = {card["name"]: card for card in material.made.tasks}
+    part.correct = partial(load_correctness, folder)
+    return part
 
 
 def _rebuild(chosen: list[Product], parts: dict[str, Part], out: Path, *, compare: bool) -> int:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import StoreError
+from bench.errors import DataError, StoreError
 from bench.report.files import write_file
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 PROVENANCE = "provenance.json"
@@ -34,6 +37,10 @@ class Part:
     sizes : dict of target -> {examples in all: what the suite calls that size}
     notes : list of str
         What cannot be said of these results, and why.
+    tasks : dict of name -> card
+        What is known of their tasks: examples, classes, fingerprint.
+    correct : callable or None
+        Reads which test examples each trial got right, where the folder keeps that.
     """
 
     suite: str
@@ -43,6 +50,23 @@ class Part:
     file: str = ""
     sizes: dict[str, dict[int, str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    correct: Callable[[], Mapping[str, np.ndarray]] | None = None
+
+    @cached_property
+    def over_examples(self) -> pd.DataFrame:
+        """The comparisons with bootstrap intervals over seeds and test examples.
+
+        Raises
+        ------
+        BenchError
+            When it is not known which test examples were right.
+        """
+        from bench.stats.gap import negative_transfer, options_of
+
+        if self.correct is None:
+            raise DataError(f"the results of {self.suite} do not say which test examples were right")
+        return negative_transfer(self.rows, correct=self.correct(), **options_of(self.comparisons))
 
 
 @dataclass

@@ -1,13 +1,11 @@
 """What can be rebuilt from stored rows: one table of products, figures and tables with the functions that make them.
 
-To add products (those of a paper, say), write a function from the folder of results to products, and name it in
-:data:`SOURCES`.
+To add products, write a function from the folder of results to products, and name it in :data:`SOURCES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +13,8 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError, DataError, unknown
 from bench.report.figures import FIGURES, panels
 from bench.report.files import write_file
+from bench.report.paper.products import paper_products
+from bench.report.product import FIGURE, TABLE, Product
 from bench.report.table import format_table
 from bench.report.write import write_figure
 
@@ -22,35 +22,7 @@ if TYPE_CHECKING:
     from bench.report.material import Part
 
 ROWS = "results.parquet"
-FIGURE, TABLE = "figure", "table"
 EVERYTHING = "all"
-
-
-@dataclass(frozen=True)
-class Product:
-    """A figure or a table that is made from stored rows.
-
-    Attributes
-    ----------
-    name : str
-        ``"<group>/<what>"``, the group being its folder.
-    kind : {"figure", "table"}
-    what : str
-        What it shows, in a line.
-    suites : tuple of str
-        Whose rows it reads.
-    make : callable
-        From the parts of these suites, by name, and a folder to the files that it writes there.
-    committed : Path
-        Folder that holds the same files as they were committed.
-    """
-
-    name: str
-    kind: str
-    what: str
-    suites: tuple[str, ...]
-    make: Callable[[Mapping[str, Part], Path], list[Path]]
-    committed: Path
 
 
 def suite_products(results: Path) -> Iterator[Product]:
@@ -104,7 +76,7 @@ def _figures(suite: str, name: str, parts: Mapping[str, Part], out: Path) -> lis
 
 
 # Each from the folder of results to products.
-SOURCES: tuple[Callable[[Path], Iterable[Product]], ...] = (suite_products,)
+SOURCES: tuple[Callable[[Path], Iterable[Product]], ...] = (suite_products, paper_products)
 
 
 def products(results: Path) -> dict[str, Product]:

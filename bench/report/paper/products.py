@@ -1,0 +1,84 @@
+"""What the paper is built from: a file of numbers for each suite, tables, and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.report.files import write_file
+from bench.report.paper.chapters import CHAPTERS
+from bench.report.paper.tables import TABLES
+from bench.report.product import FIGURE, TABLE, Product
+from bench.report.write import write_figure
+
+if TYPE_CHECKING:
+    from bench.report.material import Part
+    from bench.report.paper.values import Values
+
+PAPER = "paper"
+GENERATED = "generated"
+ROWS = "results.parquet"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the paper: of which suite, and by which function of its rows or comparisons."""
+
+    suite: str
+    function: str
+    of: str = "comparisons"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+PICTURES: dict[str, Picture] = {
+    "triangle": Picture("triangle", "bench.report.transfer_map:transfer_map"),
+    "gap-map": Picture("default", "bench.report.figure:gap_map"),
+    "similarity": Picture("default", "bench.report.similarity_figure:gap_against_similarity", of="rows"),
+    "depth": Picture("depth", "bench.report.depth_figure:gap_by_depth", of="rows"),
+    "square": Picture("size-similarity", "bench.report.corners:corners", of="rows"),
+    "learning": Picture("size-similarity", "bench.report.learning:learning_curves", of="rows"),
+}
+
+
+def paper_products(results: Path) -> Iterator[Product]:
+    """Yield what the paper beside a folder of results needs of the suites that have rows there."""
+    committed = results.parent / PAPER / GENERATED
+    if not committed.is_dir():
+        return
+    there = [path.parent.name for path in sorted(results.glob(f"*/{ROWS}"))]
+    for suite, numbers in CHAPTERS.items():
+        if suite in there:
+            what = f"Numbers that the paper quotes: {suite}"
+            make = partial(_values, suite, numbers)
+            yield Product(f"{PAPER}/values-{suite}", TABLE, what, (suite,), make, committed)
+    for name, table in TABLES.items():
+        suites = tuple(suite for suite in table.suites if suite in there)
+        if suites and (len(suites) == len(table.suites) or not table.whole):
+            yield Product(f"{PAPER}/table-{name}", TABLE, table.what, suites, partial(_table, name), committed)
+    for name, picture in PICTURES.items():
+        if picture.suite in there:
+            make = partial(_figure, name, picture)
+            what = f"The paper's figure: {name.replace('-', ' ')} ({picture.suite})"
+            yield Product(f"{PAPER}/figure-{name}", FIGURE, what, (picture.suite,), make, committed)
+
+
+def _values(suite: str, numbers: Callable[[Part], Values], parts: Mapping[str, Part], out: Path) -> list[Path]:
+    lines = [f"% Rebuilt from results/{suite} by: ntbench reproduce {PAPER}"]
+    lines += [rf"\defval{{{suite}.{name}}}{{{value}}}" for name, value in numbers(parts[suite]).items()]
+    return [write_file(out / f"values-{suite}.tex", "\n".join(lines) + "\n")]
+
+
+def _table(name: str, parts: Mapping[str, Part], out: Path) -> list[Path]:
+    table = TABLES[name]
+    wanted = [parts[suite] for suite in table.suites if suite in parts]
+    return [write_file(out / f"table-{name}.tex", table.write(wanted))]
+
+
+def _figure(name: str, picture: Picture, parts: Mapping[str, Part], out: Path) -> list[Path]:
+    module, _, function = picture.function.partition(":")
+    figure = getattr(import_module(module), function)(getattr(parts[picture.suite], picture.of), **picture.options)
+    return [write_figure(out / f"figure-{name}.pdf", figure)]

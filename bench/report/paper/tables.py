@@ -1,0 +1,141 @@
+"""The paper's tables, as bodies of LaTeX tables; captions stand in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bench.report.paper.values import count, gap, interval, one, pick
+from bench.report.style import strategy_name
+from bench.report.table import latex_escape
+from bench.schema import VERDICTS
+from bench.transfer.index import BUILTIN as STRATEGY_ORDER
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.report.material import Part
+
+LINE = r" \\"
+# Suite, what is said of it, and the comparison: the ones that the text stands on.
+HEADLINES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("triangle", "printed digits, $(4,2)$", {"source": "printed-digits", "transfer_depth": 4, "frozen_depth": 2}),
+    ("triangle", "printed digits, $(4,4)$", {"source": "printed-digits", "transfer_depth": 4, "frozen_depth": 4}),
+    ("triangle", "inverted digits, $(2,0)$", {"source": "inverted", "transfer_depth": 2, "frozen_depth": 0}),
+    ("triangle", "inverted digits, $(4,0)$", {"source": "inverted", "transfer_depth": 4, "frozen_depth": 0}),
+    ("triangle", "inverted digits, $(4,4)$", {"source": "inverted", "transfer_depth": 4, "frozen_depth": 4}),
+    ("depth", "capitals, frozen $(4,4)$", {"source": "A", "strategy": "layer-transfer", "transfer_depth": 4}),
+    ("depth", "capitals, tuned $(4,0)$", {"source": "A", "strategy": "layer-transfer-tuned", "transfer_depth": 4}),
+    ("mnist-fashion", "Fashion to MNIST, $(4,0)$", {"target": "mnist", "strategy": "fine-tune", "frozen_depth": 0}),
+    ("mnist-fashion", "MNIST to Fashion, $(4,0)$", {"target": "fashion", "strategy": "fine-tune", "frozen_depth": 0}),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper.
+
+    Attributes
+    ----------
+    what : str
+        What it shows, in a line.
+    suites : tuple of str
+        Whose results it reads, in the order in which they are handed to `write`.
+    write : callable
+        From parts to LaTeX.
+    whole : bool
+        Whether it needs all of them; else it is made of those that are there.
+    """
+
+    what: str
+    suites: tuple[str, ...]
+    write: Callable[[Sequence[Part]], str]
+    whole: bool = True
+
+
+def suites(parts: Sequence[Part]) -> str:
+    """What was run, and what came of it."""
+    head = ["suite", "pairs", "points", "labels", "trials", *("neg.", "pos.", "equiv.", "incon.")]
+    lines = [_rules("l" + "r" * 2 + "l" + "r" * 5, head)]
+    for part in parts:
+        table = part.comparisons[part.comparisons["ntg"].notna()]
+        known = [int((table["verdict"] == verdict).sum()) for verdict in VERDICTS]
+        sizes = sorted(int(n) for n in table["target_size"].unique())
+        points = table.groupby(["strategy", "transfer_depth", "frozen_depth"], dropna=False).ngroups
+        pairs = table.groupby(["source", "target"]).ngroups
+        labels = ", ".join(f"{n:,}" for n in sizes)
+        cells = [latex_escape(part.suite), pairs, points, labels, count(len(part.rows)), *known]
+        lines.append(" & ".join(str(cell) for cell in cells) + LINE)
+    return _close(lines)
+
+
+def strategies(parts: Sequence[Part]) -> str:
+    """Strategies over all sources: mean gap, how many comparisons are negative, and the worst source."""
+    (part,) = parts
+    table = part.comparisons[part.comparisons["ntg"].notna()]
+    small, large = sorted(int(n) for n in table["target_size"].unique())
+    lines = [_rules("lcrrrl", ["strategy", "$(n,f)$", f"{small}", f"{large}", "neg.", "worst source"])]
+    for (strategy, n, f), block in sorted(_by_point(table), key=_order):
+        worst = block.loc[block["ntg"].idxmax()]
+        means = [gap(pick(block, target_size=size)["ntg"].mean()) for size in (small, large)]
+        negative = f"{int((block['verdict'] == 'negative').sum())}/{len(block)}"
+        named = f"{latex_escape(str(worst['source']))}, {gap(worst['ntg'])}"
+        lines.append(
+            " & ".join([latex_escape(strategy_name(strategy)), f"$({n},{f})$", *means, negative, named]) + LINE
+        )
+    return _close(lines)
+
+
+def headlines(parts: Sequence[Part]) -> str:
+    """Gaps that the text stands on, with both intervals."""
+    by_suite = {part.suite: part.over_examples for part in parts}
+    head = ["source and point", "labels", "gap", "over seeds", "seeds, examples", "verdict"]
+    lines = [_rules("lrrrrl", head)]
+    before = HEADLINES[0][0]
+    for suite, said, where in HEADLINES:
+        if suite != before:
+            lines.append(r"\addlinespace")
+        before = suite
+        for n in sorted(pick(by_suite[suite], **where)["target_size"].unique()):
+            row = one(by_suite[suite], **where, target_size=n)
+            intervals = [interval(row["ntg_low"], row["ntg_high"]), interval(row["ntg_boot_low"], row["ntg_boot_high"])]
+            lines.append(" & ".join([said, count(n), gap(row["ntg"]), *intervals, _verdict(row)]) + LINE)
+    return _close(lines)
+
+
+def _verdict(row: pd.Series) -> str:
+    verdict = str(row["verdict"])
+    return rf"\textbf{{{verdict}}}" if verdict in ("negative", "positive") else verdict
+
+
+def _by_point(table: pd.DataFrame) -> list[tuple[tuple[str, int, int], pd.DataFrame]]:
+    return list(table.groupby(["strategy", "transfer_depth", "frozen_depth"]))
+
+
+def _order(item: tuple[tuple[str, int, int], pd.DataFrame]) -> tuple:
+    known = list(STRATEGY_ORDER)
+    strategy, n, f = item[0]
+    return (known.index(strategy) if strategy in known else len(known), strategy, n, f)
+
+
+def _rules(columns: str, head: Sequence[str]) -> str:
+    return "\n".join([rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}", r"\toprule", " & ".join(head) + LINE, r"\midrule"])
+
+
+def _close(lines: Sequence[str]) -> str:
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+TABLES: dict[str, Table] = {
+    "suites": Table(
+        "What was run, and the verdicts",
+        ("default", "triangle", "depth", "size-similarity", "moons", "mnist-fashion"),
+        suites,
+        whole=False,
+    ),
+    "strategies": Table("Strategies over all sources", ("default",), strategies),
+    "headlines": Table(
+        "Gaps that the text stands on, with both intervals", ("triangle", "depth", "mnist-fashion"), headlines
+    ),
+}
