@@ -50,7 +50,10 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "api": (("api",), (_GROUND, "suite", "launch")),
     "cli": (
         ("cli", "__main__"),
-        (_GROUND, "suite", "tasks", "backbones", "transfer", "similarity", "launch", "stats", "report", "api"),
+        (
+            _GROUND, "suite", "tasks", "backbones", "transfer", "training", "similarity", "launch", "stats", "report",
+            "api",
+        ),
     ),
 }  # fmt: skip
 

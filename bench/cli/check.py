@@ -36,7 +36,7 @@ def check(
     """Check suites, plug-ins or names.
 
     Of a suite, every mistake is said at once, each with its place. Of a plug-in or a name, the contract
-    is run that all tasks, changes, backbones, strategies and measures keep. Exit code 2 if anything is
+    is run that all tasks, changes, backbones, strategies, measures and weightings keep. Exit code 2 if anything is
     wrong.
     """
     from bench.errors import BenchError
@@ -78,7 +78,7 @@ def _offline() -> list[tuple[str, Entry]]:
     from bench.cli.listing import registries
 
     known = registries()
-    names = {**{kind: known[kind].names() for kind in ("changes", "strategies", "measures")}, **OFFLINE}
+    names = {**{kind: known[kind].names() for kind in ("changes", "strategies", "measures", "weightings")}, **OFFLINE}
     return [(kind, known[kind].get(name)) for kind in known for name in names.get(kind, ())]
 
 
@@ -120,10 +120,7 @@ def _check_entries(entries: Iterable[tuple[str, Entry]]) -> int:
     wrong = 0
     for kind, entry in entries:
         try:
-            if kind in CONTRACTS:
-                wrong += _say(f"{entry.kind} {entry.name}", CONTRACTS[kind](entry))
-            else:
-                print(f"ok       {entry.kind} {entry.name} (registered; this kind has no contract)")
+            wrong += _say(f"{entry.kind} {entry.name}", CONTRACTS[kind](entry))
         except _Skipped as why:
             print(f"skipped  {entry.kind} {entry.name}: {why}; name it in a suite: ntbench check SUITE --data")
     return wrong
@@ -202,12 +199,20 @@ def _check_measure(entry: Entry) -> list[str]:
     return check_measure(entry)
 
 
+def _check_weighting(entry: Entry) -> list[str]:
+    from bench.training.contract import check_weighting
+
+    _demand_defaults(entry)
+    return check_weighting(entry)
+
+
 CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
     "tasks": _check_task,
     "changes": _check_change,
     "backbones": _check_backbone,
     "strategies": _check_strategy,
     "measures": _check_measure,
+    "weightings": _check_weighting,
 }
 
 

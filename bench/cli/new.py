@@ -71,6 +71,24 @@ def {function}(depth, *, copied_lr=None):
 '''
 
 
+WEIGHTING = '''\
+"""A weighting of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+from bench.weighting import ByRule, weighting
+
+
+@weighting("{name}")
+def {function}(facts, *, sharpness=1.0):  # in a suite: {{ weighting = "{name}", sharpness = 2 }}
+    """Weight source examples by exp(-sharpness x loss): the easy ones more."""
+
+    class Easy(ByRule):
+        def raw(self, step, losses):  # both of shape (lanes, batch); the harness makes each lane add up to 1
+            return (-sharpness * losses).exp()
+
+    return Easy(facts)
+'''
+
+
 def pair(
     name: Name,
     folder: Into = Path(),
@@ -99,6 +117,13 @@ def strategy(name: Name, folder: Into = Path()) -> None:
     file = _path(folder, name.replace("-", "_"), ".py")
     _write(file, STRATEGY.format(name=name, file=file.name, function=_identifier(name)))
     print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], strategies = ["{name}"]')
+
+
+def weighting(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a weighting of source examples of your own."""
+    file = _path(folder, name.replace("-", "_"), ".py")
+    _write(file, WEIGHTING.format(name=name, file=file.name, function=_identifier(name)))
+    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], weighting = ["{name}"]')
 
 
 def _task_text(name: str, file: Path) -> str:

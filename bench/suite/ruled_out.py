@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bench.errors import Problem
-from bench.suite.model import size_in_all
 from bench.suite.plan import Plan
 from bench.trial import Card
 

@@ -8,6 +8,8 @@ from bench.errors import BenchError
 from bench.weighting.declare import weighting
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bench.weighting.base import Facts, Weighting
 
 
@@ -91,7 +93,7 @@ def density_ratio(facts: Facts, *, components: int = 20, clip: float = 10.0) -> 
     return Table(facts, torch.as_tensor(np.minimum(np.stack(odds), clip), device=facts.y.device))
 
 
-def _odds(source, target, components: int):  # type: ignore[no-untyped-def]
+def _odds(source: np.ndarray, target: np.ndarray, components: int) -> np.ndarray:
     """Return the odds of source inputs, shape (N,): arrays in, array out."""
     import numpy as np
     from sklearn.decomposition import PCA

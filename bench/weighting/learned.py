@@ -38,7 +38,9 @@ def _check_meta(name: str, head: object, meta_batch: object, meta_share: object)
         _whole(name, "meta_batch", meta_batch, 2)
 
 
-def _check_l2rw(engine: object = "forward", head: object = "own", meta_batch: object = None, meta_share: object = 1.0):
+def _check_l2rw(
+    engine: object = "forward", head: object = "own", meta_batch: object = None, meta_share: object = 1.0
+) -> None:
     _one_of("l2rw", "engine", engine, ENGINES)
     _check_meta("l2rw", head, meta_batch, meta_share)
 
@@ -100,10 +102,10 @@ def mw_net(
     facts: Facts, *, hidden: int = 100, rate: float = 1e-3, engine: str = "auto", head: str = "own",
     meta_batch: int | None = None, meta_share: float = 1.0,
 ) -> Weighting:  # fmt: skip
-    """Weight by a small network's function of the loss, learned one step ahead: Shu et al. (NeurIPS 2019), equations 3 to 5.
+    """Weight by a small network's function of the loss: Shu et al. (NeurIPS 2019), equations 3 to 5.
 
-    The network has one layer of `hidden` units and a sigmoid, and is trained by Adam at `rate`. The other
-    arguments are those of "l2rw"; engine "auto" is "forward".
+    The network has one layer of `hidden` units and a sigmoid, and is trained one step ahead by Adam at `rate`.
+    The other arguments are those of "l2rw"; engine "auto" is "forward".
     """
     from bench.weighting.lookahead import Learned, LossNetwork
 

@@ -215,7 +215,7 @@ def test_names_and_several_things_at_once(suite, ntbench):
     assert done.code == 2
     for line in ("ok       strategy fine-tune", "ok       change label_noise", "ok       task digits"):
         assert line in done.out
-    assert "this kind has no contract" in done.out
+    assert "ok       weighting uniform" in done.out
     assert 'unknown file or name "digts"; did you mean "digits"?' in done.err
     assert "no suite at nowhere.toml" in done.err
     assert "ok       suite small" in done.out
@@ -243,8 +243,8 @@ def test_a_new_pair_with_a_task_of_its_own(tmp_path, ntbench):
     assert len(("@bench.task" + body).strip().splitlines()) <= 10
 
 
-@pytest.mark.parametrize("kind", ["task", "strategy"])
-def test_a_new_task_or_strategy_keeps_its_contract(kind, tmp_path, ntbench):
+@pytest.mark.parametrize("kind", ["task", "strategy", "weighting"])
+def test_what_is_new_keeps_its_contract(kind, tmp_path, ntbench):
     assert ntbench("new", kind, f"my-{kind}", "--folder", tmp_path).code == 0
     done = ntbench("check", tmp_path / f"my_{kind}.py")
     assert done.code == 0
