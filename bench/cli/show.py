@@ -37,7 +37,8 @@ def show(
     """Draw samples of a pair, print its similarity.
 
     Writes a picture of each class's examples at the shape that networks see, and prints shapes, class
-    counts and, where source models have been trained, the measures of similarity.
+    counts and, where source models have been trained, the measures of similarity. Where source examples
+    were weighted, pictures of their weights are written beside it.
     """
     from bench.registry import load_plugin
     from bench.tasks.build import build_task
@@ -55,7 +56,10 @@ def show(
         _say_fit(loaded, tasks[source], tasks[target])
         folder = run_folder(loaded, out) if suite or out else None
         _say_similarity(source, target, folder, suite)
-    print(f"picture: {_draw(loaded, tasks, target, png)}")
+    picture = _draw(loaded, tasks, target, png)
+    print(f"picture: {picture}")
+    if source and (suite or out):
+        _draw_weights(run_folder(loaded, out), source, target, tasks[source], picture)
 
 
 def _ends(pair: str) -> tuple[str | None, str]:
@@ -181,3 +185,39 @@ def _draw(suite: Suite, tasks: Mapping[str, Task], target: str, png: Path | None
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
     return path
+
+
+def _draw_weights(folder: Path, source: str, target: str, task: Task, beside: Path) -> None:
+    """Draw what the source's examples weighed, where a run has kept that; print where the pictures are."""
+    from bench.errors import DataError, StoreError
+    from bench.report import weights_figure, weights_look
+    from bench.store import ledgers
+    from bench.weight_files import load_weights
+
+    if not (folder.is_dir() and ledgers(folder)):
+        return
+
+    def of_pair(history: bool):  # noqa: ANN202 - pandas is not imported here
+        every = load_weights(folder, history)
+        of_target = every["target"].isna() | (every["target"] == target)
+        return every[(every["source"] == source) & of_target & ~every["joint"].astype(bool)]
+
+    weights = of_pair(False)
+    if weights.empty:
+        return
+    pictures = {
+        "weights": lambda: weights_figure.example_weights(weights),
+        "weights-over-training": lambda: weights_look.weights_over_training(of_pair(True)),
+        "weights-by-class": lambda: weights_look.weights_by_class(weights, task.classes),
+        "weighted-images": lambda: weights_look.weighted_images(weights, task),
+    }
+    for name, draw in pictures.items():
+        path = beside.with_name(f"{beside.stem}-{name}.png")
+        try:
+            draw().savefig(path, format="png", dpi=200)
+        except DataError as why:
+            print(f"no {name}.png: {why}")
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error.strerror}") from error
+        else:
+            print(f"picture: {path}")

@@ -92,7 +92,7 @@ def _draw_images(axis: Axes, task: Task, per_class: int) -> None:
         members = np.nonzero(task.y == label)[0]
         for column, index in enumerate(rng.permutation(members)[:per_class]):
             top, left = row * (height + gap), column * (width + gap)
-            sheet[top : top + height, left : left + width] = _rgb(task.x[index, :, ::step, ::step])
+            sheet[top : top + height, left : left + width] = tile(task.x[index])
             if flags[index]:
                 corner = (left - 0.5, top - 0.5)
                 axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HARM, linewidth=1.2))
@@ -106,8 +106,13 @@ def _draw_images(axis: Axes, task: Task, per_class: int) -> None:
         axis.set_xlabel(f"{len(classes)} of {len(task.classes)} classes", fontsize=8)
 
 
-def _rgb(image: np.ndarray) -> np.ndarray:
-    """Return one image as (H, W, 3), 0 to 1; channels that are no colours become their mean."""
+def tile(image: np.ndarray) -> np.ndarray:
+    """Return one image (C, H, W) as (H, W, 3), 0 to 1, thinned out where it is large.
+
+    Channels that are no colours become their mean.
+    """
+    step = -(-max(image.shape[1:]) // LARGEST)
+    image = image[:, ::step, ::step]
     image = image.astype(float) / (255.0 if image.dtype == np.uint8 else 1.0)
     image = image if len(image) == 3 else image.mean(axis=0, keepdims=True).repeat(3, axis=0)
     return np.clip(image.transpose(1, 2, 0), 0.0, 1.0)

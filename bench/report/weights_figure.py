@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NEEDED = ("source", "weighting", "seed", "checkpoint", "example", "weight", "harmful")
+NEEDED = ("source", "weighting", "source_seed", "example", "weight", "harmful")
+TRAINING = ("source", "target", "backbone", "weighting", "target_size", "seed", "joint")
 HARMFUL, HELPFUL = PALETTE[1], PALETTE[0]
 BINS = 36
 TOP = 0.995  # of the weights; the few above are drawn in the last bin
@@ -28,15 +29,15 @@ MOST = 60
 def example_weights(weights: pd.DataFrame) -> Figure:
     """Draw how the weights of harmful and of other source examples are distributed.
 
-    One panel for each source and weighting, at the last checkpoint, over all seeds; a weight of 1 is the
+    One panel for each source and weighting, the mean over the training, over all seeds; a weight of 1 is the
     mean. The number is the area under the ROC curve, the chance that a harmful example weighs less than
     another one (ties count half), with its 95 % interval over seeds: 0.5 is no knowledge.
 
     Parameters
     ----------
     weights : DataFrame
-        One row an example, with the columns `source`, `weighting`, `seed`, `checkpoint`, `example`,
-        `weight` (any positive scale) and `harmful`.
+        One row an example, as :func:`bench.weight_files.load_weights` gives it: `source`, `weighting`,
+        `source_seed`, `example`, `weight` (any positive scale) and `harmful`.
 
     Raises
     ------
@@ -45,7 +46,7 @@ def example_weights(weights: pd.DataFrame) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    last = _last(weights)
+    last = _known(weights)
     sources, ways = sorted(last["source"].unique()), list(dict.fromkeys(last["weighting"]))
     width = COLUMN if len(ways) <= 2 else PAGE
     with figure_style():
@@ -61,16 +62,16 @@ def example_weights(weights: pd.DataFrame) -> Figure:
             axis.set_xlabel("weight (mean 1)")
         for axis in axes[:, 0]:
             axis.set_ylabel("density")
-        seeds = last.groupby(["source", "weighting"])["seed"].nunique()
+        seeds = last.groupby(["source", "weighting"])["source_seed"].nunique()
         counted = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
         footnote(
-            figure, f"{counted} seeds, last checkpoint. AUROC with its 95 % interval over seeds; 0.5: no knowledge."
+            figure, f"{counted} source seeds, mean over the training. AUROC with its 95 % interval; 0.5: no knowledge."
         )
     return figure
 
 
-def _last(weights: pd.DataFrame) -> pd.DataFrame:
-    """Keep the last checkpoint of every source, weighting and seed; add `share`, the weight over the mean."""
+def _known(weights: pd.DataFrame) -> pd.DataFrame:
+    """Keep examples that were seen and are known to be harmful or not; add `share`, the weight over the mean."""
     missing = [name for name in NEEDED if name not in weights]
     if missing:
         raise DataError(f"the weights lack the column {', '.join(missing)}")
@@ -78,9 +79,9 @@ def _last(weights: pd.DataFrame) -> pd.DataFrame:
     known = known.assign(harmful=known["harmful"].astype(bool))
     if not known["harmful"].any() or known["harmful"].all():
         raise DataError("no source has both examples that are known to be harmful and others")
-    run = ["source", "weighting", "seed"]
-    last = known[known["checkpoint"] == known.groupby(run)["checkpoint"].transform("max")]
-    return last.assign(share=last["weight"] / last.groupby(run)["weight"].transform("mean"))
+    known = known[known["weight"].notna()]
+    run = [name for name in (*TRAINING, "source_seed") if name in known]
+    return known.assign(share=known["weight"] / known.groupby(run, dropna=False)["weight"].transform("mean"))
 
 
 def _draw(axis: Axes, part: pd.DataFrame, bins: np.ndarray) -> None:
@@ -107,7 +108,7 @@ def _auroc(part: pd.DataFrame) -> str:
     from scipy import stats
 
     found = []
-    for _, one in part.groupby("seed"):
+    for _, one in part.groupby("source_seed"):
         bad, good = one.loc[one["harmful"], "weight"], one.loc[~one["harmful"], "weight"]
         if len(bad) and len(good):
             found.append(stats.mannwhitneyu(good, bad).statistic / (len(bad) * len(good)))

@@ -192,17 +192,17 @@ def weights(apart=0.5):
         harmful = np.arange(100) < 40
         weight = 1 - apart * harmful + rng.uniform(0, 0.4, 100)
         parts.append(
-            pd.DataFrame({"source": "a", "weighting": "learned", "seed": seed, "checkpoint": 1, "example": range(100),
+            pd.DataFrame({"source": "a", "weighting": "learned", "source_seed": seed, "example": range(100),
                           "weight": weight, "harmful": harmful, "label": 0})
         )  # fmt: skip
-    first = parts[0].assign(checkpoint=0, weight=1.0)
-    return pd.concat([first, *parts])
+    unseen = parts[0].assign(weight=np.nan)
+    return pd.concat([unseen, *parts])
 
 
 def test_weights_say_how_well_harmful_examples_are_known():
     (axis,) = shown(example_weights(weights()))
     assert "AUROC 1.00 [1.00, 1.00]" in texts(axis)
-    assert "harmful (120)" in texts(axis)  # of the last checkpoint, over three seeds
+    assert "harmful (120)" in texts(axis)  # over three seeds; what was never seen has no weight
     assert any(text.startswith("AUROC 0.") for text in texts(shown(example_weights(weights(apart=0.1)))[0]))
     with pytest.raises(DataError, match="lack the column harmful"):
         example_weights(weights().drop(columns="harmful"))
