@@ -27,7 +27,7 @@ Where = Annotated[
         "--where",
         metavar="KEY=VALUE...",
         help="Only some trials: 'pair=noise->digits' (quoted), source, target, backbone, strategy, weighting, "
-        "size or seed = a value or several (a,b). Several conditions must all hold.",
+        "n, f (blocks transferred, frozen), size or seed = a value or several (a,b). Several conditions must all hold.",
     ),
 ]
 Plugins = Annotated[

@@ -24,13 +24,10 @@ def meta(material: Material) -> dict[str, Any]:
     trials, comparisons = _trials(material), _comparisons(material)
     alphas = {options_of(part.comparisons)["alpha"] for part in material.parts}
     measures = dict.fromkeys([*similarity_columns(comparisons), *similarity_columns(trials)])
-    points = trials[["strategy", "transfer_depth", "frozen_depth"]].drop_duplicates()
-    many = points["strategy"].value_counts()
     return {
         "suites": [_suite(part, material) for part in material.parts],
         "measures": [{"name": name, "title": measure_name(name)} for name in measures],
         "level": short(100 * (1 - min(alphas, default=0.05))),
-        "depths": sorted(many[many > 1].index),
         "chunk": CHUNK if material.curves is not None else None,
         "tracebacks": bool(material.tracebacks),
         "tasks": {

@@ -128,6 +128,8 @@ class Plan:
             "target": set(self.targets),
             "backbone": {spec.label for spec in self.backbones},
             "strategy": {s.name for row in self.strategies for s in row},
+            "n": {str(s.transfer) for row in self.strategies for s in row},
+            "f": {str(s.frozen) for row in self.strategies for s in row},
             "weighting": set(self.weightings),
             "size": {str(size) for size in suite.target_sizes},
             "seed": {str(seed) for seed in suite.seeds},
@@ -285,7 +287,8 @@ class Plan:
         possible = self.zero_shot_possible(source, target)
         trained, untrained, joint = [], [], []
         for index, strategy in enumerate(self.strategies[backbone]):
-            if not strategy.uses_source or not selection.has("strategies", strategy.name):
+            chosen = selection.has_strategy(strategy.name, strategy.transfer, strategy.frozen)
+            if not (strategy.uses_source and chosen):
                 continue
             if strategy.keep_head and not possible:
                 continue

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _KEYS = {
     "source": "sources", "target": "targets", "backbone": "backbones", "strategy": "strategies",
+    "n": "transfer_depths", "f": "frozen_depths",
     "weighting": "weightings", "size": "sizes", "seed": "seeds",
 }  # fmt: skip
 
@@ -30,6 +31,8 @@ class Selection:
     targets: frozenset[str] | None = None
     backbones: frozenset[str] | None = None
     strategies: frozenset[str] | None = None
+    transfer_depths: frozenset[str] | None = None
+    frozen_depths: frozenset[str] | None = None
     weightings: frozenset[str] | None = None
     sizes: frozenset[str] | None = None
     seeds: frozenset[int] | None = None
@@ -78,6 +81,11 @@ class Selection:
         """Whether a target passes: by its name, and as the end of a selected pair."""
         chosen = self.pairs is None or any(end == target for _, end in self.pairs)
         return chosen and self.has("targets", target)
+
+    def has_strategy(self, name: str, transfer: int, frozen: int) -> bool:
+        """Whether a strategy passes: by its name and by its depths."""
+        by_depth = self.has("transfer_depths", str(transfer)) and self.has("frozen_depths", str(frozen))
+        return by_depth and self.has("strategies", name)
 
     def has(self, field_name: str, value: object) -> bool:
         """Whether `value` passes the condition on `field_name`."""

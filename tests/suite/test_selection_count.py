@@ -57,6 +57,14 @@ def test_a_source_alone_means_all_its_pairs():
     }  # fmt: skip
 
 
+def test_depths_choose_points_of_a_strategy_and_leave_scratch_in():
+    found = plan(strategies=["feature-extraction", "fine-tune"])
+    chosen = [found.strategy(t) for t in found.trials(Selection.parse(["n=2", "f=1", "strategy=fine-tune"], found))]
+    assert {(s.name, s.transfer, s.frozen) for s in chosen} == {("scratch", 0, 0), ("fine-tune", 2, 1)}
+    with pytest.raises(BenchError, match='the suite has no n "7"; the suite has: 0, 2'):
+        Selection.parse(["n=7"], found)
+
+
 def test_conditions_of_one_key_add_up_and_of_two_must_both_hold():
     one = plan()
     chosen = Selection.parse(["strategy=zero-shot", "strategy=fine-tune", "seed=0,2", "target=digits"], one)

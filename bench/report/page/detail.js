@@ -182,12 +182,13 @@ function again(row, suite) {
   if (row.source !== null) where.push(`pair=${row.source}->${row.target}`, `weighting=${row.weighting}`);
   else where.push(`target=${row.target}`);
   where.push(`strategy=${row.strategy}`, `backbone=${row.backbone}`);
+  if (row.source !== null && row.transfer_depth !== null) where.push(`n=${row.transfer_depth}`, `f=${row.frozen_depth}`);
   if (row.target_size > 0) where.push(`size=${(suite.sizes?.[row.target] || {})[row.target_size] ?? row.target_size}`);
   const file = suite.file || `${row.suite}.toml`;
   const command = ["ntbench", "run", file, "--out", "runs/again", "--seeds", row.seed, "--where", ...where].map((part) => quoted(String(part))).join(" ");
   const copy = el("button", { type: "button", class: "copy", onclick: () => navigator.clipboard?.writeText(command).then(() => { copy.textContent = "Copied"; }) }, "Copy");
   const key = row.key ? `ntbench export runs/again has it under the key ${row.key}.` : "";
-  const beside = row.source === null ? "" : `It runs with its scratch trial${meta.depths.includes(row.strategy) ? ` and the strategy's other depths` : ""}. `;
+  const beside = row.source === null ? "" : "It runs with its scratch trial. ";
   return [el("pre", { id: "again" }, command), copy, el("p", { class: "sub" }, beside + key)];
 }
 
