@@ -4,13 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help install bench test results benchmarks lint clean
+.PHONY: help install bench test results paper paper-files benchmarks lint clean
 
 help:
 	@echo "make bench       install, run the default suite, print its table and where the report is"
 	@echo "make test        install, run the tests"
 	@echo "make install     install into $(VENV)"
 	@echo "make results     run every suite and put its rows, tables and figures under results/"
+	@echo "make paper       build paper/paper.pdf; needs a LaTeX"
+	@echo "make paper-files rebuild the paper's numbers, tables and figures from results/"
 	@echo "make benchmarks  measure speed against other ways; writes results/benchmarks/ratios.csv"
 	@echo "make lint        check style"
 	@echo "make clean       remove $(VENV) (runs and results stay)"
@@ -41,6 +43,26 @@ results: $(READY)
 	  $(BIN)/ntbench export runs/$$suite --examples --out runs/$$suite/export && \
 	  (cd runs/$$suite && cp $(KEPT) *.png ../../results/$$suite/) || exit; \
 	done
+
+# What the paper's first page loads, and a font file.
+STYLES := mathptmx.sty helvet.sty lmodern.sty geometry.sty amsmath.sty booktabs.sty graphicx.sty natbib.sty caption.sty \
+          microtype.sty hyperref.sty ptmr8t.tfm phvr8t.tfm
+
+paper:
+	@missing=""; for tool in latexmk pdflatex bibtex kpsewhich; do \
+	  command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then for style in $(STYLES); do \
+	  kpsewhich $$style >/dev/null || missing="$$missing $$style"; done; fi; \
+	if [ -n "$$missing" ]; then echo "make paper needs a LaTeX; missing:$$missing" >&2; \
+	  echo "on Debian and Ubuntu: apt install latexmk texlive-latex-recommended texlive-fonts-recommended lmodern" >&2; \
+	  exit 2; fi
+	cd paper && latexmk -pdf -interaction=nonstopmode -halt-on-error -quiet paper.tex
+	@echo paper/paper.pdf
+
+# Exit code 1 says that a table was not the committed one: now it is.
+paper-files: $(READY)
+	$(BIN)/ntbench reproduce paper --out runs/reproduced || test $$? -eq 1
+	cp runs/reproduced/paper/* paper/generated/
 
 # Ratios mean something on a quiet machine only. ARGS names some: make benchmarks ARGS="step cut".
 benchmarks: $(READY)
