@@ -26,6 +26,12 @@ def run(
     retry_failed: bool = False,
     plugins: Iterable[str | Path] = (),
     progress: Progress | None = None,
+    launcher: str | None = None,
+    timeout: float | None = None,
+    shard: str | None = None,
+    address: str | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
 ) -> pd.DataFrame:
     """Run what is missing of a suite and return its table.
 
@@ -49,6 +55,15 @@ def run(
         Plug-in files to load.
     progress : Progress, optional
         Told what goes on; nobody by default.
+    launcher : {"inline", "processes", "ray"}, optional
+        Where trials run: in this process, in local worker processes (the default, unless `jobs` is 0) or on a
+        Ray cluster.
+    timeout : float, optional
+        Seconds that a trial, a source model or a measurement may take before it counts as failed.
+    shard : str, optional
+        A share of the trials, such as "2/8"; its folder is ``runs/<name of the suite>-shard-2-of-8`` by default.
+    address, cpus, gpus : optional
+        Of the Ray cluster, and what a worker takes there (1 CPU by default; fractions of a GPU are shares of it).
 
     Returns
     -------
@@ -61,18 +76,21 @@ def run(
         For a suite, data or a folder that cannot be used. Failed trials raise nothing: they are rows.
     """
     from bench.launch.driver import run_suite
+    from bench.launch.means import Means
+    from bench.launch.shards import Shard
     from bench.results import results_of
 
     loaded = load_suite(suite, tuple(str(p) for p in plugins))
     if seeds is not None:
         loaded = with_seeds(loaded, seeds)
-    out = Path("runs") / loaded.name if out is None else Path(out)
+    share = None if shard is None else Shard.parse(shard)
+    out = Path("runs") / f"{loaded.name}{share.suffix if share else ''}" if out is None else Path(out)
     conditions = list(where)
     run_suite(
         loaded,
         out,
-        jobs=jobs,
-        device=device,
+        Means(launcher, jobs, device, timeout, address, cpus, gpus),
+        shard=share,
         select=lambda plan: Selection.parse(conditions, plan),
         retry_failed=retry_failed,
         progress=progress,

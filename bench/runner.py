@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.backbones.base import Backbone, build
-from bench.errors import DataError, TrialError
+from bench.errors import DataError, StoreError, TrialError
 from bench.model_files import path_of, weights_path
 from bench.records import describe_error, failed_trial, row_of
 from bench.seeding import derive
@@ -67,9 +67,16 @@ class Runner:
     plan : Plan
         With the cards of all tasks.
     task_folder, source_folder : Path
-        Where built tasks are read from, and source models kept.
+        Where built tasks and source models are read from.
     device : torch.device
+
+    Attributes
+    ----------
+    made : Path
+        Where new files are left, as they are to lie in the run folder; its own process says where.
     """
+
+    made: Path
 
     def __init__(self, plan: Plan, task_folder: Path, source_folder: Path, device: torch.device):
         self.plan = plan
@@ -142,13 +149,13 @@ class Runner:
             record = trained.record
             if trained.network is not None:
                 self._keep_weights(trained.weights, model.key)
-                record = save_source(trained.network, record, path_of(self.source_folder, model))
+                record = save_source(trained.network, record, _room(path_of(self.made / "sources", model)))
             records.append(record)
         return records
 
     def _keep_weights(self, weights: Weights | None, key: str) -> None:
         if weights is not None:
-            save_weights(weights, weights_path(self.source_folder, key))
+            save_weights(weights, _room(weights_path(self.made / "sources", key)))
 
     def measure(self, key: str, model: SourceModel, target: str) -> dict[str, Any]:
         """Measure the similarity of a source (with its model) to a target."""
@@ -258,6 +265,15 @@ class Runner:
             copy_head(network, source.network, tuple(target.classes), source.classes)
         ratio = self.plan.suite.recipe.copied_lr if strategy.copied_lr is None else strategy.copied_lr
         return Start(strategy.transfer, strategy.keep_head, ratio)
+
+
+def _room(path: Path) -> Path:
+    """Make the folder of a new file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from error
+    return path
 
 
 def pack(correct: Tensor) -> str:

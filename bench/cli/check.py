@@ -238,7 +238,7 @@ def _check_suite(path: Path, data: bool) -> int:
 
 def _check_data(suite: Suite) -> int:
     """Build every task, run its contract, and check what only data can show."""
-    from bench.launch.driver import check_data
+    from bench.launch.data import check_data
     from bench.suite import Plan, Selection
     from bench.tasks.base import Task
     from bench.tasks.build import build_task, card_of

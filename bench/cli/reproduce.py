@@ -139,14 +139,13 @@ def _run_again(
     from bench.cli.diff import CHANGED, compare_folders, print_difference
     from bench.cli.options import read_suite
     from bench.cli.run import carry_out
-    from bench.launch.machine import choose_device, default_jobs
+    from bench.launch.means import Means
 
-    device = choose_device(device)
+    means = Means(jobs=jobs, device=device).resolved()
     loaded = {name: read_suite(experiments / f"{name}.toml", seeds, None) for name in suites}
     parts, codes = {}, []
     for name, suite in loaded.items():
-        workers = default_jobs(device) if jobs is None else jobs
-        outcome = carry_out(suite, out / name, jobs=workers, device=device, where=[], retry_failed=True)
+        outcome = carry_out(suite, out / name, means, where=[], retry_failed=True)
         found = compare_folders(results / name, out / name)
         print_difference(found, results / name, out / name)
         print()

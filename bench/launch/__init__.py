@@ -1,1 +1,1 @@
-"""Where units of work run: this process, or local worker processes."""
+"""Where units of work run: this process, local worker processes, a cluster; and what becomes of those that die."""

@@ -5,29 +5,29 @@ The driver alone writes the ledger. Running the same suite into the same folder 
 
 from __future__ import annotations
 
-import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench import provenance
-from bench.errors import BenchError, Problem, StoreError, SuiteError
-from bench.launch.inline import Inline
-from bench.launch.machine import choose_device, default_jobs, layout
-from bench.launch.processes import LocalProcesses
-from bench.launch.units import failure, measurement, setup_to_json
-from bench.model_files import is_intact, path_of, weights_path
+from bench.errors import Problem, StoreError, SuiteError
+from bench.launch.data import read_data
+from bench.launch.folder import RunFolder, work_folder
+from bench.launch.machine import layout
+from bench.launch.means import Launcher, Means, make_launcher
+from bench.launch.shards import Part, Shard
+from bench.launch.units import Done, failure, measurement, setup_to_json
+from bench.model_files import is_intact, path_of
 from bench.store import Ledger, Stored, open_ledger, read_stored
 from bench.suite.model import Suite
 from bench.suite.packing import pack_models, pack_trials
 from bench.suite.plan import EVERYTHING, Plan, Selection
-from bench.suite.ruled_out import ruled_out
 from bench.suite.weightings import UNIFORM
-from bench.trial import Card, Check, Group, Measurement, SourceModel, Trial, Unit
+from bench.trial import Check, Group, Measurement, SourceModel, Trial, Unit
 
 
 class Progress(Protocol):
@@ -80,10 +80,10 @@ class Outcome:
 def run_suite(
     suite: Suite,
     out: str | Path,
+    means: Means | None = None,
     *,
-    jobs: int | None = None,
-    device: str = "auto",
     select: Callable[[Plan], Selection] = lambda plan: EVERYTHING,
+    shard: Shard | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
@@ -91,47 +91,59 @@ def run_suite(
 
     Parameters
     ----------
-    jobs : int, optional
-        Worker processes; 0 runs in this process; one a core by default.
+    means : Means, optional
+        Launcher, workers, device; local processes, one a core, by default.
     select : callable
         From the plan to the selection of trials to run.
+    shard : Shard, optional
+        A share of the selection.
 
     Raises
     ------
     BenchError
-        For a suite, data or a folder that cannot be used; before anything is trained where it can be
-        known by then. A trial that fails raises nothing: it is a row.
+        For a suite, data, a folder or means that cannot be used; before anything is trained where it can
+        be known by then. A trial that fails raises nothing: it is a row.
     """
     progress = progress or Silent()
-    device = choose_device(device)
-    jobs = default_jobs(device) if jobs is None else jobs
-    if jobs < 0:
-        raise BenchError(f"--jobs {jobs}: must be 0 (in this process) or more")
+    means = (means or Means()).resolved()
     selection = select(Plan(suite))
     with open_ledger(out) as ledger:
         stored = read_stored(ledger.folder)
         if stored.damage.lines:
             progress.note(str(stored.damage))
-        launcher = LocalProcesses(jobs) if jobs else Inline()
-        with launcher, _work_folder(ledger.folder) as work:
-            plan = _read_data(suite, stored, ledger, work, progress, selection, stored.machine or device)
-            what = {"suite": suite.name, "layout": plan.machine, "config": suite.to_run(ledger.folder)}
+        with work_folder(ledger.folder) as work, make_launcher(means, work) as launcher:
+            plan = _read_data(suite, stored, ledger, work, progress, selection, stored.machine or means.device)
+            part = Part(plan, selection, shard)
             progress.note(layout(plan))
-            ledger.append({"kind": "run", **provenance.describe(device, jobs), **what})
-            sources = ledger.folder / "sources"
-            for folder in (sources, weights_path(sources, "").parent):
-                folder.mkdir(exist_ok=True)
-            launcher.configure(plan, setup_to_json(plan, work, sources, device))
+            what = {"suite": suite.name, "layout": plan.machine, "config": suite.to_run(ledger.folder)}
+            how = {"launcher": means.launcher} | ({"shard": str(shard)} if shard else {})
+            ledger.append({"kind": "run", **provenance.describe(means.device, launcher.jobs), **how, **what})
+            folder = RunFolder(ledger)
+            folder.make()
+            launcher.configure(plan, setup_to_json(plan, work, folder.sources, means.device))
             with _interruptible(launcher, progress) as interrupted:
-                run = _Run(plan, stored, ledger, sources, launcher, progress, selection, retry_failed, interrupted)
+                run = _Run(part, stored, folder, launcher, progress, retry_failed, interrupted)
                 run.check()
                 run.everything()
-    return _outcome(plan, stored, selection, bool(interrupted))
+    return _outcome(part, stored, bool(interrupted))
 
 
-def _outcome(plan: Plan, stored: Stored, selection: Selection, interrupted: bool) -> Outcome:
+def _read_data(
+    suite: Suite, stored: Stored, ledger: Ledger, work: Path, progress: Progress, selection: Selection, machine: str
+) -> Plan:
+    """Read the data and keep the cards of the tasks."""
+    progress.stage("reading data", len(Plan(suite).tasks))
+    plan, records = read_data(
+        suite, stored, work, machine, selection, progress.note, lambda: progress.advance({"kind": "task"})
+    )
+    if records:
+        ledger.append(*records)
+    return plan
+
+
+def _outcome(part: Part, stored: Stored, interrupted: bool) -> Outcome:
     outcome = Outcome(interrupted=interrupted)
-    for trial in plan.trials(selection):
+    for trial in part.trials():
         if trial.key in stored.done:
             outcome.done += 1
         elif trial.key in stored.failed:
@@ -139,41 +151,29 @@ def _outcome(plan: Plan, stored: Stored, selection: Selection, interrupted: bool
         else:
             outcome.missing += 1
     if stored.unmeasured:
-        wanted = dict.fromkeys(unit.key for unit in _measurements(plan, selection))
+        wanted = dict.fromkeys(unit.key for unit in _measurements(part))
         outcome.unmeasured = tuple(stored.unmeasured[key] for key in wanted if key in stored.unmeasured)
     return outcome
 
 
-def _measurements(plan: Plan, selection: Selection) -> Iterator[Measurement]:
-    """Yield each measurement of similarity that the selected trials ask for, once.
+def _measurements(part: Part) -> Iterator[Measurement]:
+    """Yield each measurement of similarity that the trials ask for, once.
 
     It belongs to the pair, and is made with the source model that weights its examples equally.
     """
     seen: set[str] = set()
-    for trial in plan.trials(selection) if plan.suite.measures else ():
+    for trial in part.trials() if part.plan.suite.measures else ():
         if trial.model is None or trial.model.joint or trial.model.weighting != UNIFORM:
             continue
-        unit = measurement(plan, trial.model, trial.target)
+        unit = measurement(part.plan, trial.model, trial.target)
         if unit.key not in seen:
             seen.add(unit.key)
             yield unit
 
 
 @contextmanager
-def _work_folder(folder: Path) -> Iterator[Path]:
-    """Make the folder through which workers get their tasks; what a killed run left there goes first."""
-    work = folder / "work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-@contextmanager
-def _interruptible(launcher: Any, progress: Progress) -> Iterator[list[int]]:
-    """Let the first Ctrl-C finish what is in flight, and the second stop at once."""
+def _interruptible(launcher: Launcher, progress: Progress) -> Iterator[list[int]]:
+    """Let the first Ctrl-C, or SIGTERM, finish what is in flight, and the second stop at once."""
     seen: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield seen
@@ -188,85 +188,23 @@ def _interruptible(launcher: Any, progress: Progress) -> Iterator[list[int]]:
         with suppress(RuntimeError):
             progress.note("stopping when what is in flight is done; Ctrl-C again stops at once")
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _read_data(
-    suite: Suite, stored: Stored, ledger: Ledger, work: Path, progress: Progress, selection: Selection, machine: str
-) -> Plan:
-    """Build every task, hand it to the workers and check what the data rule out."""
-    from bench.tasks.build import build_task, card_of, save_task
-
-    plan = Plan(suite)
-    cards: dict[str, Card] = {}
-    progress.stage("reading data", len(plan.tasks))
-    problems: list[Problem] = []
-    labels = {}
-    for name, spec in plan.tasks.items():
-        try:
-            task = build_task(spec, suite.root())
-        except BenchError as error:
-            problems.append(Problem(f'task "{name}"', str(error).removeprefix(f"{name}: ")))
-            continue
-        card = cards[spec.digest] = card_of(task)
-        path = work / f"{card.fingerprint}.safetensors"
-        if not path.exists():
-            save_task(task, path)
-        if name in plan.targets:
-            labels[name] = task.y
-        if (known := stored.cards.get(spec.digest)) is None or Card.from_json(known) != card:
-            if spec.digest in stored.cards:
-                progress.note(f'the data of "{name}" are not those of the stored rows: their trials will be run again')
-            ledger.append({"kind": "task", "key": spec.digest, "card": card.to_json()})
-        progress.advance({"kind": "task"})
-    plan = Plan(suite, cards, machine)
-    problems += check_data(plan, labels, selection)
-    if problems:
-        raise SuiteError(f'suite "{suite.name}"', problems)
-    return plan
-
-
-def check_data(plan: Plan, labels: dict[str, Any], selection: Selection) -> list[Problem]:
-    """Find sizes, classes and shapes that cannot be, before anything is trained."""
-    from bench.tasks.fit import problem
-    from bench.training.protocol import split_pool
-
-    problems = ruled_out(plan)
-    for target, sources in plan.targets.items():
-        card = plan.card(target)
-        if card is None:
-            continue
-        for source in sources:
-            other = plan.card(source)
-            why = problem(other.shape, plan.input_shape(target)) if other else None
-            if why:
-                problems.append(Problem(f"pair {source} -> {target}", why))
-        if problems:
-            continue
-        for size in plan.sizes(target):
-            for seed in plan.suite.seeds:
-                try:
-                    split_pool(labels[target], card.fingerprint, size, seed, plan.suite.recipe, card.classes)
-                except BenchError as error:
-                    problems.append(Problem(f'target "{target}"', str(error)))
-                    break
-    return problems
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Run:
     """The stages of one run."""
 
     def __init__(
-        self, plan: Plan, stored: Stored, ledger: Ledger, sources: Path, launcher: Any, progress: Progress,
-        selection: Selection, retry_failed: bool, interrupted: list[int],
+        self, part: Part, stored: Stored, folder: RunFolder, launcher: Launcher, progress: Progress,
+        retry_failed: bool, interrupted: list[int],
     ):  # fmt: skip
-        self.plan, self.stored, self.ledger, self.sources = plan, stored, ledger, sources
-        self.launcher, self.progress, self.selection = launcher, progress, selection
-        self.interrupted = interrupted
+        self.part, self.plan, self.stored, self.folder = part, part.plan, stored, folder
+        self.launcher, self.progress, self.interrupted = launcher, progress, interrupted
         self.retried = set(stored.failed) if retry_failed else set()
         self.retry_failed = retry_failed
 
@@ -285,14 +223,14 @@ class _Run:
                 Check(target, backbone, self.plan.source_model(source, target, backbone, "uniform", 0))
                 for target, backbone in missing
                 for source in self.plan.targets[target]
-                if source in self.plan.models and self.selection.has_pair(source, target)
+                if source in self.plan.models and self.part.selection.has_pair(source, target)
             )
             problems = self._problems(models)
         if problems:
             raise SuiteError(f'suite "{self.plan.suite.name}"', problems)
 
     def _problems(self, checks: Iterable[Check]) -> list[Problem]:
-        records = self.launcher.run(checks)
+        records = [record for done in self.launcher.run(checks) for unit in done for record in unit.records]
         return sorted(Problem(record["place"], record["error"]) for record in records if "error" in record)
 
     def everything(self) -> None:
@@ -308,17 +246,18 @@ class _Run:
         if not missing or self.interrupted:
             return
         self.progress.stage("trials", missing)
-        for trial in self._missing_trials():
-            if self._status(trial.model) == "failed":
-                error = self.stored.models[trial.model.key].get("error")
-                self._keep(failure(self.plan, Group((trial,)), f"source model failed: {error}", "", 0.0))
-                self.retried.discard(trial.key)
-        for record in self.launcher.run(pack_trials(self.plan, self._missing_trials())):
-            self._keep(record)
+        self._keep([self._without_model(t) for t in self._missing_trials() if self._status(t.model) == "failed"])
+        for done in self.launcher.run(pack_trials(self.plan, self._missing_trials())):
+            self._keep(done)
+
+    def _without_model(self, trial: Trial) -> Done:
+        unit, error = Group((trial,)), self.stored.models[trial.model.key].get("error")
+        self.retried.discard(trial.key)
+        return Done(unit, [failure(self.plan, unit, f"source model failed: {error}", "", 0.0)])
 
     def _missing_trials(self) -> Iterator[Trial]:
         stored = self.stored
-        for trial in self.plan.trials(self.selection):
+        for trial in self.part.trials():
             if trial.key not in stored.done and (trial.key not in stored.failed or trial.key in self.retried):
                 yield trial
 
@@ -335,8 +274,8 @@ class _Run:
             if model is None or model in seen or model.joint or model.source in self.plan.models:
                 continue
             seen.add(model)
-            status = self._status(model)
-            if status == "ok" and not is_intact(path := path_of(self.sources, model), self.stored.models[model.key]):
+            status, path = self._status(model), path_of(self.folder.sources, model)
+            if status == "ok" and not is_intact(path, self.stored.models[model.key]):
                 what = "is damaged" if path.exists() else "is gone"
                 self.progress.note(f"source model {path.name} ({model.source}) {what}; it is trained again")
                 status = "missing"
@@ -344,7 +283,7 @@ class _Run:
                 yield model
 
     def _missing_measurements(self) -> Iterator[Unit]:
-        for unit in _measurements(self.plan, self.selection):
+        for unit in _measurements(self.part):
             failed = unit.key in self.stored.unmeasured and not self.retry_failed
             if unit.key not in self.stored.measured and not failed and self._status(unit.model) == "ok":
                 yield unit
@@ -353,15 +292,20 @@ class _Run:
         if not number or self.interrupted:
             return
         self.progress.stage(name, number)
-        for record in self.launcher.run(units):
-            self._keep(record)
+        for done in self.launcher.run(units):
+            self._keep(done)
 
-    def _keep(self, record: dict[str, Any]) -> None:
-        if record["kind"] == "stop":
-            raise StoreError(record["error"])
-        model = self.stored.models.get(record.get("source_model"))
-        if model is not None:
-            record["row"]["source_seconds"] = model["seconds"]
-        self.ledger.append(record)
-        self.stored.add(record)
-        self.progress.advance(record)
+    def _keep(self, done: Sequence[Done]) -> None:
+        stops = [record["error"] for unit in done for record in unit.records if record["kind"] == "stop"]
+        done = [unit for unit in done if not any(record["kind"] == "stop" for record in unit.records)]
+        records = [record for unit in done for record in unit.records]
+        for record in records:
+            model = self.stored.models.get(record.get("source_model"))
+            if model is not None:
+                record["row"]["source_seconds"] = model["seconds"]
+        self.folder.keep(done)
+        for record in records:
+            self.stored.add(record)
+            self.progress.advance(record)
+        if stops:
+            raise StoreError(stops[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
 from bench.trial import Group, Unit
@@ -19,13 +19,12 @@ class Feed:
     ----------
     units : iterable of Unit
         Read as they are needed.
-    workers : int
     """
 
-    def __init__(self, units: Iterable[Unit], workers: int):
+    def __init__(self, units: Iterable[Unit]):
         self._units: Iterator[Unit] = iter(units)
         self._ahead: Unit | None = next(self._units, None)
-        self._queues: list[deque[Unit]] = [deque() for _ in range(workers)]
+        self._queues: defaultdict[int, deque[Unit]] = defaultdict(deque)  # by worker; there may come more
         self._lock = threading.Lock()
 
     def next(self, worker: int) -> Unit | None:
@@ -36,7 +35,7 @@ class Feed:
                 self._fill(own)
             if own:
                 return own.popleft()
-            longest = max(self._queues, key=len)
+            longest = max(self._queues.values(), key=len)
             return longest.pop() if longest else None
 
     def again(self, worker: int, units: Iterable[Unit]) -> None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from bench.launch.units import make_runner, run_unit
+from bench.launch.units import Done, make_runner, new_files, run_unit
 from bench.suite.plan import Plan
 from bench.trial import Unit
 
 
 class Inline:
-    """Runs units here, one after the other, on one thread as a worker would."""
+    """Runs units here, one after the other, on one thread as a worker would.
+
+    Parameters
+    ----------
+    scratch : Path
+        Folder for new files.
+    """
 
     jobs = 1
+
+    def __init__(self, scratch: Path):
+        self._scratch = scratch
 
     def __enter__(self) -> Inline:
         import torch
@@ -36,9 +47,11 @@ class Inline:
         """Start no further unit."""
         self._stopping = True
 
-    def run(self, units: Iterable[Unit]) -> Iterator[dict[str, Any]]:
-        """Yield each unit's records when it is done."""
-        for unit in units:
+    def run(self, units: Iterable[Unit]) -> Iterator[list[Done]]:
+        """Yield what came of each unit when it is done."""
+        for number, unit in enumerate(units):
             if self._stopping:
                 return
-            yield from run_unit(self._runner, unit)
+            made, began = self._scratch / f"made-{number}", time.perf_counter()
+            records = run_unit(self._runner, unit, made)
+            yield [Done(unit, records, new_files(made), seconds=time.perf_counter() - began)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,61 @@ from bench.trial import Card, Check, Group, Measurement, SourceModel, Unit, comb
 
 if TYPE_CHECKING:
     from bench.runner import Runner
+
+
+@dataclass
+class Death:
+    """How a worker ended in the middle of a unit.
+
+    Attributes
+    ----------
+    cause : str
+        For a row.
+    hung : bool
+        Whether it was ended because it took too long.
+    lost : bool
+        Whether the whole worker went, and perhaps its machine, so that the unit may have no part in it.
+    """
+
+    cause: str
+    hung: bool = False
+    lost: bool = False
+
+
+@dataclass
+class Done:
+    """What came of a unit of work.
+
+    Attributes
+    ----------
+    records : list of dict
+        For the ledger; none where the worker died.
+    files : mapping of str to path or buffer
+        New files for the run folder by their place in it: where they lie on this machine, or their bytes.
+    log : str
+        What the unit said on the worker's output, as far as its end.
+    """
+
+    unit: Unit
+    records: list[dict[str, Any]]
+    files: Mapping[str, Any] = field(default_factory=dict)
+    log: str = ""
+    seconds: float = 0.0
+    death: Death | None = None
+
+
+def new_files(made: Path) -> dict[str, Path]:
+    """Return the files that a unit made, by their place in the run folder."""
+    if not made.is_dir():
+        return {}
+    return {path.relative_to(made).as_posix(): path for path in sorted(made.rglob("*")) if path.is_file()}
+
+
+def time_limit(unit: Unit, timeout: float | None) -> float | None:
+    """Return the seconds that a unit may take: `timeout` for each trial or model of it; a check takes its time."""
+    if timeout is None or isinstance(unit, Check):
+        return None
+    return timeout * (len(unit.members) if isinstance(unit, Group) else 1)
 
 
 def setup_to_json(plan: Plan, task_folder: Path, source_folder: Path, device: str) -> dict[str, Any]:
@@ -51,13 +108,15 @@ def measurement(plan: Plan, model: SourceModel, target: str) -> Measurement:
     return Measurement(combine(["similarity", model.key, card.fingerprint, *versions]), model, target)
 
 
-def run_unit(runner: Runner, unit: Unit) -> list[dict[str, Any]]:
+def run_unit(runner: Runner, unit: Unit, made: Path) -> list[dict[str, Any]]:
     """Run a unit and return its records; an exception becomes the record of a failure, never more.
 
-    Where a group fails, its members are run one by one: one trial's fault costs that trial alone. What
-    cannot be written is no failure of the unit: its record, of kind "stop", ends the run.
+    New files are left in the folder `made`, as they are to lie in the run folder. Where a group fails, its
+    members are run one by one: one trial's fault costs that trial alone. What cannot be written is no failure
+    of the unit: its record, of kind "stop", ends the run.
     """
     began = time.perf_counter()
+    runner.made = made
     try:
         records = _run(runner, unit)
         json.dumps(records, allow_nan=False)  # what cannot be stored is a failure of the unit, here and now
@@ -66,7 +125,7 @@ def run_unit(runner: Runner, unit: Unit) -> list[dict[str, Any]]:
         return [{"kind": "stop", "error": str(error)}]
     except Exception as error:
         if alone := singly(unit):
-            return [record for part in alone for record in run_unit(runner, part)]
+            return [record for part in alone for record in run_unit(runner, part, made)]
         line, trace = describe_error(error)
         return [failure(runner.plan, unit, line, trace, time.perf_counter() - began)]
 

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
+import queue
 import sys
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from bench.launch.units import make_runner, run_unit
 from bench.trial import unit_from_json
+
+ORPHANED = 3
+CHUNK = 2**16
 
 
 def main() -> None:
@@ -15,20 +23,59 @@ def main() -> None:
     # Records alone go to the driver: what a plug-in prints goes to standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    faulthandler.enable()  # a crash in compiled code says where it was
     import torch
 
     torch.set_num_threads(1)
-    setup = sys.stdin.buffer.readline()
-    if not setup:
+    asked = _Asked()
+    setup = asked.next()
+    if setup is None:
         return
-    runner = make_runner(json.loads(setup))
-    for line in sys.stdin.buffer:
-        records = run_unit(runner, unit_from_json(json.loads(line)))
-        try:
-            answers.write(json.dumps(records, allow_nan=False).encode() + b"\n")
-            answers.flush()
-        except BrokenPipeError:
-            return  # the driver has gone; nobody waits for these records
+    runner = make_runner(setup)
+    _answer(answers, {"ready": True})
+    while (order := asked.next()) is not None:
+        if order["seconds"]:
+            faulthandler.dump_traceback_later(order["seconds"])  # the driver ends what takes longer
+        records = run_unit(runner, unit_from_json(order["unit"]), Path(order["made"]))
+        faulthandler.cancel_dump_traceback_later()
+        sys.stdout.flush()
+        asked.idle()
+        _answer(answers, {"records": records})
+
+
+class _Asked:
+    """Lines of standard input; when it ends amid a unit, the driver is gone, and so is this process at once."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._busy = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        # Not by sys.stdin: the interpreter cannot end while another thread waits within its buffer.
+        begun = b""
+        while chunk := os.read(sys.stdin.fileno(), CHUNK):
+            *lines, begun = (begun + chunk).split(b"\n")
+            for line in lines:
+                self._busy.set()
+                self._lines.put(line)
+        if self._busy.is_set():
+            os._exit(ORPHANED)
+        self._lines.put(None)
+
+    def idle(self) -> None:
+        """Say that nothing is in work."""
+        self._busy.clear()
+
+    def next(self) -> dict[str, Any] | None:
+        """Return what is asked next; None when the input has ended."""
+        line = self._lines.get()
+        return None if line is None else json.loads(line)
+
+
+def _answer(answers: BinaryIO, values: dict[str, Any]) -> None:
+    answers.write(json.dumps(values, allow_nan=False).encode() + b"\n")
+    answers.flush()
 
 
 if __name__ == "__main__":

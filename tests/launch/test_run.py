@@ -296,10 +296,10 @@ def test_rows_do_not_depend_on_what_else_is_run_or_missing(tmp_path):
 
 
 def test_a_run_folder_keeps_the_layout_of_its_first_run(tmp_path, monkeypatch):
-    from bench.launch import driver
+    from bench.launch import means
 
     first = run(LANED | {"lanes": "auto"}, tmp_path)
-    monkeypatch.setattr(driver, "choose_device", lambda device: "cpu")
+    monkeypatch.setattr(means, "choose_device", lambda device: "cpu")
     records = [r for r in read_records(tmp_path) if r["kind"] == "run"]
     assert [r["layout"] for r in records] == ["cpu"]
     assert read_stored(tmp_path).machine == "cpu"
