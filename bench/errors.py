@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+MAX_NAME = 200  # characters up to which a name is compared with others
+
 
 class BenchError(Exception):
     """Base of all errors that are the user's to mend; `exit_code` is what the command returns."""
@@ -73,8 +75,11 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
     Returns an empty string where nothing is close enough to be helpful.
     """
-    by_folded = {choice.casefold(): choice for choice in choices}
-    close = difflib.get_close_matches(str(name).casefold(), by_folded, n=1, cutoff=0.6)
+    name = str(name)
+    if len(name) > MAX_NAME:
+        return ""  # comparing takes time with the square of the length, and nobody meant such a name
+    by_folded = {choice.casefold(): choice for choice in choices if len(choice) <= MAX_NAME}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
     return f'; did you mean "{by_folded[close[0]]}"?' if close else ""
 
 

@@ -215,8 +215,26 @@ def load_packages() -> None:
         _loaded_packages.add(point.value)
 
 
+def _module_name(path: Path) -> str:
+    """Return what a plug-in is called as a module.
+
+    Named by its path, so that two plug-ins with one file name can be used together, and a worker process that
+    loads the file again finds the same name.
+    """
+    path = path.resolve()
+    return f"ntbench_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+
+
+def is_loaded(path: str | Path) -> bool:
+    """Whether this process has imported a plug-in file."""
+    return _module_name(Path(os.path.expanduser(path))) in sys.modules
+
+
 def load_plugin(path: str | Path) -> None:
-    """Import a plug-in file, so that what it registers can be named in a suite.
+    """Import a plug-in file, so that what it registers can be named in a suite: this runs its code.
+
+    Only what a user asks to run may get here: a suite file's `plugins`, or ``--plugin``. A run folder's
+    ledger names plug-ins too, but may come from somebody else (:func:`is_loaded`).
 
     Raises
     ------
@@ -226,10 +244,7 @@ def load_plugin(path: str | Path) -> None:
     path = Path(os.path.expanduser(path))
     if not os.path.isfile(path):
         raise DataError(f"no plug-in file at {path}")
-    path = path.resolve()
-    # Named by its path, so that two plug-ins with one file name can be used together, and a worker
-    # process that loads the file again finds the same module name.
-    name = f"ntbench_plugin_{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
+    path, name = path.resolve(), _module_name(path)
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)

@@ -152,8 +152,10 @@ def _from_parquet(folder: Path) -> pd.DataFrame:
         raise StoreError(f"{folder} {what}")
     try:
         frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from error
+    except Exception as error:
+        # pandas and pyarrow raise a dozen unrelated types over a damaged file.
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise StoreError(f"cannot read {path}: {said}") from error
     lacking = [name for name in (*_PLACE, "status", "test_accuracy") if name not in frame.columns]
     if lacking:
         raise StoreError(f"{path} is no table of trials: it lacks the columns {', '.join(lacking)}")
@@ -187,7 +189,10 @@ def load_correctness(folder: str | Path) -> dict[str, np.ndarray]:
     found = {}
     for record in read_records(folder):
         if record["kind"] == "trial" and record["row"]["status"] == "ok":
-            found[record["key"]] = unpack(record["detail"]["correct"], record["row"]["n_test"])
+            try:
+                found[record["key"]] = unpack(record["detail"]["correct"], record["row"]["n_test"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise StoreError(f"{folder}: trial {record['key']} does not say which were right: {error}") from error
     return found
 
 
@@ -216,12 +221,23 @@ def _examples(path: Path) -> dict[str, np.ndarray]:
     try:
         table = pd.read_parquet(path)
         bits = zip(table["key"], table["n_test"], table["correct"], strict=True)
-        return {key: np.unpackbits(np.frombuffer(b, np.uint8), count=n).astype(bool) for key, n, b in bits}
+        return {key: _bits(b, n) for key, n, b in bits}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"cannot read {path}: {type(error).__name__}: {error}") from error
 
 
 def unpack(text: str, n: int) -> np.ndarray:
-    """Return the bool array, shape (n,), that a ledger keeps packed as base64 of bits."""
-    bits = np.frombuffer(base64.b64decode(text), np.uint8)
-    return np.unpackbits(bits, count=n).astype(bool)
+    """Return the bool array, shape (n,), that a ledger keeps packed as base64 of bits.
+
+    Raises
+    ------
+    ValueError
+        Where it is no base64, or of another length.
+    """
+    return _bits(base64.b64decode(text, validate=True), n)
+
+
+def _bits(packed: bytes, n: int) -> np.ndarray:
+    if len(packed) != -(-n // 8):
+        raise ValueError(f"{len(packed)} bytes for {n} test examples")
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=n).astype(bool)

@@ -209,10 +209,12 @@ def load_source(plan: Plan, model: SourceModel, folder: Path, device: torch.devi
         with safe_open(path, framework="pt") as file:
             described = json.loads(file.metadata()["ntbench"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        if described["key"] != model.key:
+            raise ValueError(f"it is the model {described['key']}, put in the place of another")
+        network = build(spec.name, model.shape, len(described["classes"]), 0, 0, **spec.arguments)
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"source model {path} is missing or damaged: {error}") from error
-    network = build(spec.name, model.shape, len(described["classes"]), 0, 0, **spec.arguments)
-    network.load_state_dict(state)
     network = network.to(device).eval().requires_grad_(False)
     weights = described.get("weights", {})
     return LoadedSource(network, tuple(described["classes"]), described["source_accuracy"], weights)

@@ -34,6 +34,10 @@ _RENAMED = (
 )
 
 
+_SHOWN = 200  # characters of a name in a message
+_SMALL = 2**20  # bytes that a view may spread to, whatever it is a view of
+
+
 @dataclass(frozen=True)
 class LoadReport:
     """What :func:`load_into` did.
@@ -90,11 +94,12 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is damaged or not a safetensors file: {error}") from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DataError(f"{path} is damaged or not a safetensors file: {str(error)[:300]}") from error
 
 
 def _read_torch(path: Path) -> object:
+    _refuse_bomb(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of pickles by others than torch, which are refused
@@ -108,13 +113,30 @@ def _read_torch(path: Path) -> object:
             ) from error
         # Without torch's own words: they advise to read such a file with weights_only=False.
         raise DataError(f"{path} is damaged or not a file that torch.save wrote") from error
-    except (RuntimeError, OSError, ValueError) as error:
-        raise DataError(f"{path} is damaged or not a file that torch.save wrote: {error}") from error
+    except Exception as error:
+        # Torch's unpickler raises a dozen types over a damaged file.
+        said = next(iter(str(error).splitlines()), type(error).__name__)[:300]
+        raise DataError(f"{path} is damaged or not a file that torch.save wrote: {said}") from error
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse an archive that says it holds more than its own size: torch.save compresses nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            held = sum(member.file_size for member in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return  # no archive: older files; or a damaged one, as torch will say
+    if held > path.stat().st_size:
+        raise DataError(
+            f"{path} is no file that torch.save wrote: unpacked it takes {held:,} bytes, more than it has itself"
+        )
 
 
 def _unwrap(value: object, path: Path) -> dict[str, Tensor]:
     """Return the state dict within what a file held."""
-    while isinstance(value, Mapping):
+    for _ in _WRAPPERS:  # a pickle can hold itself, so no further than this
+        if not isinstance(value, Mapping):
+            break
         inner = next((value[key] for key in _WRAPPERS if isinstance(value.get(key), Mapping)), None)
         if inner is None:
             break
@@ -123,9 +145,18 @@ def _unwrap(value: object, path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path} holds no state dict but {type(value).__name__}")
     strange = [str(key) for key, entry in value.items() if not isinstance(entry, Tensor)]
     if strange:
-        shown = ", ".join(strange[:5])
-        raise DataError(f"{path} holds no plain state dict: these entries are not tensors: {shown}")
+        raise DataError(f"{path} holds no plain state dict: these entries are not tensors: {_some(strange, 5)}")
+    odd = [str(key) for key, entry in value.items() if not _is_plain(entry)]
+    if odd:
+        raise DataError(f"{path} holds tensors that are not plain numbers in full: {_some(odd)}")
     return {str(key): entry for key, entry in value.items()}
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, real and has all of its numbers: a view may claim to be larger than memory."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized or tensor.is_complex():
+        return False
+    return tensor.numel() * tensor.element_size() <= max(tensor.untyped_storage().nbytes(), _SMALL)
 
 
 def load_into(
@@ -190,7 +221,7 @@ def _translate(network: Backbone, state: dict[str, Tensor]) -> tuple[dict[str, T
             key = pattern.sub(replacement, key)
         ours[network.original_names.get(key, key)] = tensor
     weight = ours.get("head.weight")
-    if weight is not None and "head.bias" not in network.original_names.values():
+    if weight is not None and weight.ndim == 2 and "head.bias" not in network.original_names.values():
         # MaxViT's classifier has no bias, our heads do.
         ours.setdefault("head.bias", weight.new_zeros(len(weight)))
     return ours, ignored
@@ -203,9 +234,9 @@ def _adapt(network: Backbone, state: dict[str, Tensor], own: Mapping[str, Tensor
     for key in list(state):
         if key not in own or state[key].shape == own[key].shape:
             continue
-        if key == f"{stem}.weight":
+        if key == f"{stem}.weight" and state[key].ndim == 4 and state[key].shape[1]:
             state[key] = _fit_channels(state[key], own[key].shape[1])
-        elif key.endswith("pos_embedding"):
+        elif key.endswith("pos_embedding") and _has_positions(state[key]):
             state[key] = _fit_positions(state[key], own[key].shape[1])
         else:
             continue
@@ -220,6 +251,13 @@ def _fit_channels(weight: Tensor, channels: int) -> Tensor:
         return weight.sum(1, keepdim=True)
     turns = [index % given for index in range(channels)]
     return weight[:, turns] * (given / channels)
+
+
+def _has_positions(embedding: Tensor) -> bool:
+    """Whether position embeddings are those of a class token and a square of patches."""
+    if embedding.ndim != 3 or len(embedding) != 1 or embedding.shape[1] < 2 or not embedding.is_floating_point():
+        return False
+    return math.isqrt(embedding.shape[1] - 1) ** 2 == embedding.shape[1] - 1
 
 
 def _fit_positions(embedding: Tensor, length: int) -> Tensor:
@@ -257,7 +295,7 @@ def _check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], names: Ma
 
 
 def _some(items: Iterable[str], limit: int = 3) -> str:
-    shown = list(islice(items, limit + 1))
+    shown = [item if len(item) <= _SHOWN else f"{item[:_SHOWN]}..." for item in islice(items, limit + 1)]
     return ", ".join(shown if len(shown) <= limit else [*shown[:limit], "..."])
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench.cli.options import TrustedPlugins, load_plugins, named_path
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -17,15 +19,20 @@ FORMATS = ("parquet", "csv")
 
 def export(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A run folder, or one of committed results.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A run folder, or one of committed results.", show_default=False, parser=named_path
+        ),
     ],
     fmt: Annotated[str, typer.Option("--format", metavar="|".join(FORMATS), help="How they are written.")] = "parquet",
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to.  [default: DIR itself]")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder to write to.  [default: DIR itself]", parser=named_path),
     ] = None,
     examples: Annotated[
         bool, typer.Option("--examples", help="Also which test examples each trial got right, as examples.parquet.")
     ] = False,
+    plugin: TrustedPlugins = None,
 ) -> None:
     """Write a folder's rows and comparisons as CSV or Parquet.
 
@@ -46,6 +53,7 @@ def export(
     if f"results.{fmt}" == PARQUET and not ledgers(folder) and target.resolve() == folder.resolve():
         raise BenchError(f"{folder / PARQUET} is what would be read; say where to write: --out")
     correct = correctness_table(load_correctness(folder), rows["key"]) if examples else None
+    load_plugins(plugin)
     comparisons, warnings = comparisons_of(folder)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -12,10 +12,25 @@ if TYPE_CHECKING:
     from bench.store import Stored
     from bench.suite import Plan, Suite
 
+
+def named_path(text: str) -> Path:
+    """Return a path that is named: nothing at all would mean the current folder.
+
+    Raises
+    ------
+    BadParameter
+        For empty text, as an unset variable in a script leaves it.
+    """
+    if not str(text).strip():
+        raise typer.BadParameter('an empty name; for the current folder say "."')
+    return Path(text)
+
+
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="A suite file (TOML).", show_default=False)]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.", show_default=False, parser=named_path)]
 Out = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="Run folder.  [default: runs/<name of the suite>]")
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Run folder.  [default: runs/<name of the suite>]", parser=named_path),
 ]
 Seeds = Annotated[
     str | None,
@@ -32,6 +47,11 @@ Where = Annotated[
 ]
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", metavar="FILE", help="A Python file that registers more names.")
+]
+
+TrustedPlugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="A plug-in of the folder's suites that you trust: its code is run."),
 ]
 
 _CONDITION = re.compile(r"[A-Za-z]\w*=(?!.*\.toml$)")
@@ -71,6 +91,20 @@ def read_suite(path: Path, seeds: str | None, plugins: list[Path] | None) -> Sui
         return with_seeds(suite, seeds)
     except ValueError as error:
         raise BenchError(f"--seeds: {error}") from None
+
+
+def load_plugins(plugins: list[Path] | None) -> None:
+    """Import plug-in files that the command line names.
+
+    Raises
+    ------
+    DataError
+        When one is missing or raises while it is imported.
+    """
+    from bench.registry import load_plugin
+
+    for path in plugins or ():
+        load_plugin(path)
 
 
 def run_folder(suite: Suite, out: Path | None) -> Path:

@@ -8,19 +8,26 @@ from typing import Annotated
 
 import typer
 
+from bench.cli.options import TrustedPlugins, load_plugins, named_path
+
 REPORT = "report.html"
 
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A run folder, or one of committed results.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A run folder, or one of committed results.", show_default=False, parser=named_path
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The file to write.  [default: DIR/report.html]")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file to write.  [default: DIR/report.html]", parser=named_path),
     ] = None,
     near: Annotated[
         str, typer.Option("--near", metavar="MEASURE", help="Measure that sorts sources from near to far.")
     ] = "frechet-distance",
+    plugin: TrustedPlugins = None,
 ) -> None:
     """Write a folder's report as one HTML file.
 
@@ -34,6 +41,7 @@ def report(
     path = folder / REPORT if out is None else out
     if path.is_dir():
         raise DataError(f"--out {path} is a folder; name a file in it, such as {path / REPORT}")
+    load_plugins(plugin)
     material = gather(folder)
     written = write_html(material, path, near=near.replace("-", "_"))
     for note in material.notes:

@@ -30,35 +30,90 @@ def read_folder(folder: Path) -> Stored:
 
 
 def suites_of(folder: Path, stored: Stored) -> tuple[list[Suite], list[str]]:
-    """Return the suites that were run in a folder, each as it was last, and what stands in the way of others."""
+    """Return the suites that were run in a folder, each as it was last, and what stands in the way of others.
+
+    A run folder never runs code: a suite with a plug-in is read again only where this process has loaded that
+    file before, because ``--plugin`` or a suite file that the user named said so.
+    """
     from bench.suite import Suite, load_suite
 
     last = {run["suite"]: run for run in stored.runs}
     suites, problems = [], []
     for name, run in last.items():
         try:
-            suites.append(load_suite(Suite.from_run(run["config"], folder)))
-        except (BenchError, KeyError, ValueError) as error:
-            problems.append(f"suite {name} cannot be read again from the run folder: {str(error).splitlines()[0]}")
+            suite = Suite.from_run(run["config"], folder)
+            _refuse_plugins(suite)
+            suites.append(load_suite(suite))
+        except (BenchError, KeyError, TypeError, ValueError) as error:
+            problems.append(f"suite {name} cannot be read again from the run folder: {_first_line(error)}")
     return suites, problems
 
 
+def _refuse_plugins(suite: Suite) -> None:
+    """Raise for a plug-in that nobody but the folder asks for."""
+    from bench.registry import is_loaded
+
+    for plugin in suite.plugins:
+        path = suite.resolve(plugin)
+        if not is_loaded(path):
+            what = f"it names the plug-in {path.name}" if path.is_file() else f"no plug-in file at {path}"
+            raise BenchError(f"{what}: code in a run folder is not run unasked; --plugin FILE does, if you trust it")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
+
+
+def statistics_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return how a suite wants its rows judged, from the suite as a run folder keeps it.
+
+    Raises
+    ------
+    BenchError
+        Where that is no such thing.
+    """
+    from pydantic import ValidationError
+
+    from bench.suite.model import Statistics
+
+    try:
+        return Statistics.model_validate(config.get("statistics", {})).model_dump()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise BenchError(f"its [statistics] are none: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
 def comparisons_of(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Return the comparisons of a run folder and warnings, judged as its suite says."""
+    """Return the comparisons of a run folder and warnings, judged as its suites say."""
     from bench.results import load_results
-    from bench.stats.gap import negative_transfer
 
     if not folder.is_dir() or not ledgers(folder):
         return _committed(folder)
-    suites, warnings = suites_of(folder, read_folder(folder))
+    stored = read_folder(folder)
+    suites, warnings = suites_of(folder, stored)
     parts = [_judged(suite, folder) for suite in suites]
+    known, configs = {suite.name for suite in suites}, {run["suite"]: run.get("config", {}) for run in stored.runs}
+    rows = load_results(folder)
+    rest = rows[~rows["suite"].isin(known)]
+    for name, part in rest.groupby("suite", dropna=False, sort=True):
+        parts.append(_as_stored(str(name), part, configs.get(name, {}), warnings))
     if not parts:
-        rows = load_results(folder)
-        parts = [negative_transfer(rows)]
-        warnings += rows.attrs.get("warnings", [])
+        parts = [_as_stored("", rows, {}, warnings)]
+    warnings += rows.attrs.get("warnings", [])
     for part in parts:
         warnings += part.attrs["warnings"]
     return _joined(parts), list(dict.fromkeys(warnings))
+
+
+def _as_stored(name: str, rows: pd.DataFrame, config: dict[str, Any], warnings: list[str]) -> pd.DataFrame:
+    """Judge rows of a suite that cannot be read again: by its statistics, where these can be read."""
+    from bench.stats.gap import negative_transfer
+
+    try:
+        return negative_transfer(rows.reset_index(drop=True), **statistics_of(config))
+    except BenchError as error:
+        warnings.append(f"suite {name} is judged by the default settings: {error}")
+        return negative_transfer(rows.reset_index(drop=True))
 
 
 def _committed(folder: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -69,12 +124,11 @@ def _committed(folder: Path) -> tuple[pd.DataFrame, list[str]]:
 
     rows = load_results(folder)
     runs = read_provenance(folder).last_runs()
-    parts = []
+    parts, warnings = [], []
     for name, part in rows.groupby("suite", dropna=False, sort=True):
-        statistics = runs.get(name, {}).get("config", {}).get("statistics", {})
-        parts.append(negative_transfer(part, **statistics))
+        parts.append(_as_stored(str(name), part, runs.get(name, {}).get("config", {}), warnings))
     parts = parts or [negative_transfer(rows)]
-    warnings = [note for part in parts for note in part.attrs["warnings"]]
+    warnings += [note for part in parts for note in part.attrs["warnings"]]
     return _joined(parts), list(dict.fromkeys([*rows.attrs.get("warnings", []), *warnings]))
 
 

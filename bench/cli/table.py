@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import Folder
+from bench.cli.options import Folder, TrustedPlugins, load_plugins
 
 
 def table(
@@ -19,6 +19,7 @@ def table(
     near: Annotated[
         str, typer.Option("--near", metavar="MEASURE", help="Measure that sorts sources from near to far.")
     ] = "frechet-distance",
+    plugin: TrustedPlugins = None,
 ) -> None:
     """Print a run folder's comparison table.
 
@@ -32,6 +33,7 @@ def table(
 
     if fmt not in FORMATS:
         raise unknown("table format", fmt, FORMATS)
+    load_plugins(plugin)
     comparisons, warnings = comparisons_of(folder)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)

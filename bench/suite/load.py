@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ _TABLES: dict[str, type[BaseModel]] = {
     "": Suite, "recipe": Recipe, "source_recipe": Recipe, "statistics": Statistics, "pairs": Pairs,
 }  # fmt: skip
 MAX_SUITE_BYTES = 4_000_000
+MAX_DEPTH = 200  # tables within tables
+MAX_NUMBER = 2**64
+MAX_PROBLEMS = 50  # that are said; of more, how many
+MAX_SHOWN = 200  # characters of a value in a message
 
 
 def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[str, ...] = ()) -> Suite:
@@ -55,7 +60,7 @@ def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[st
         suite = suite.model_copy(update={"plugins": tuple(dict.fromkeys(everyone))})
     problems = check(suite)
     if problems:
-        raise SuiteError(where, [with_line(problem, text) for problem in problems])
+        raise _error(where, problems, text)
     return suite
 
 
@@ -75,20 +80,57 @@ def _parse(source: str | Path | Mapping[str, Any] | Suite) -> tuple[Suite, str, 
     try:
         text = path.read_text(encoding="utf-8-sig")  # some editors put a byte-order mark in front
         values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's own errors, and numbers without end
         raise DataError(f"{path} is not valid TOML: {error}") from error
     values = {"name": path.stem, "folder": str(path.resolve().parent), **values}
     return _validate(values, str(path), text), str(path), text
 
 
+def _refuse_excess(values: Any, where: str) -> None:
+    """Refuse what is nested too deeply to be read, and numbers that are too long to be said.
+
+    Raises
+    ------
+    DataError
+    """
+    level = [values]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                below += value.values()
+            elif isinstance(value, list | tuple):
+                below += value
+            elif isinstance(value, int) and abs(value) >= MAX_NUMBER:
+                raise DataError(f"{where}: a number of {value.bit_length():,} bits; no number here needs more than 64")
+        level = below
+    if level:
+        raise DataError(f"{where}: tables are nested in each other more than {MAX_DEPTH} deep")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _error(where: str, problems: Sequence[Problem], text: str) -> SuiteError:
+    """Build the error of a suite: the first problems with their lines, and how many more there are."""
+    said = [with_line(problem, text) for problem in problems[:MAX_PROBLEMS]]
+    if len(problems) > MAX_PROBLEMS:
+        said.append(Problem("", f"... and {len(problems) - MAX_PROBLEMS:,} more"))
+    return SuiteError(where, said)
+
+
 def _validate(values: dict[str, Any], where: str, text: str) -> Suite:
+    _refuse_excess(values, where)
     try:
         return Suite.model_validate(values)
     except ValidationError as error:
         items = error.errors(include_url=False)
-        problems = _translate([item for item in items if not _follows(item)])
+        mine = [item for item in items if not _follows(item)]
+        problems = _translate(mine[: 10 * MAX_PROBLEMS])
         problems += _problems_of_rest(values, items)
-        raise SuiteError(where, [with_line(problem, text) for problem in dict.fromkeys(problems)]) from None
+        raise _error(where, list(dict.fromkeys(problems)), text) from None
 
 
 def _follows(item: Mapping[str, Any]) -> bool:
@@ -146,7 +188,7 @@ def _translate(items: list[Any]) -> list[Problem]:
         allowed = forms.setdefault(place, [])
         if form not in allowed:
             allowed.append(form)
-        problems[place] = Problem(place, f"must be {' or '.join(allowed)}, got {item.get('input')!r}")
+        problems[place] = Problem(place, f"must be {' or '.join(allowed)}, got {_shown(item.get('input'))}")
     return list(problems.values())
 
 
@@ -177,7 +219,7 @@ def _problem(place: str, table: str, item: Mapping[str, Any]) -> Problem:
         return Problem(place, message)
     if kind == "string_pattern_mismatch":
         message = "must be letters, digits, dots, hyphens and underscores, a letter or digit first"
-    return Problem(place, f"{message.replace('Input should be', 'must be')}, got {item.get('input')!r}")
+    return Problem(place, f"{message.replace('Input should be', 'must be')}, got {_shown(item.get('input'))}")
 
 
 def check(suite: Suite) -> list[Problem]:
@@ -192,8 +234,8 @@ def check(suite: Suite) -> list[Problem]:
             problems.append(Problem(f"measures[{index}]", str(error)))
     read_weightings(suite.weighting, problems)
     for field in ("target_sizes", "weighting", "measures"):
-        values = [str(v) for v in getattr(suite, field)]
-        for value in sorted({v for v in values if values.count(v) > 1}):
+        counts = Counter(str(v) for v in getattr(suite, field))
+        for value in sorted(value for value, count in counts.items() if count > 1):
             problems.append(Problem(field, f"{value} stands there twice"))
     if not suite.seeds:
         problems.append(Problem("seeds", "at least one seed is needed"))

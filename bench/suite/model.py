@@ -168,6 +168,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if last > MAX_SEED:
             raise ValueError(f'"{part.strip()}" is above {MAX_SEED}, the largest seed')
         seeds.extend(range(first, last + 1))
+        if len(seeds) > MAX_SEEDS:
+            raise ValueError(f"at most {MAX_SEEDS:,} seeds are possible")
     return tuple(dict.fromkeys(seeds))
 
 

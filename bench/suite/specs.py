@@ -18,6 +18,7 @@ from bench.registry import BACKBONES, CHANGES, TASKS, changed_classes, known_cla
 from bench.suite.model import Suite
 
 MAX_NESTED = 40  # tasks that change tasks that change tasks ...
+MAX_PARTS = 1_000  # tasks that one is made of, each counted as often as it is used
 SHORTHANDS = {"folder": "image-folder", "npz": "npz", "table": "table"}
 
 
@@ -69,6 +70,13 @@ class TaskSpec:
         except (BenchError, TypeError, ValueError):
             return None  # an argument is wrong; building the task says which
         return names
+
+    @cached_property
+    def parts(self) -> int:
+        """Tasks that this one is made of, itself included: one that is used twice counts twice."""
+        others = [value for _, arguments in self.changes for value in arguments.values()]
+        nested = [self.parent, *(value for value in others if isinstance(value, TaskSpec))]
+        return 1 + sum(spec.parts for spec in nested if spec is not None)
 
     @cached_property
     def digest(self) -> str:
@@ -157,7 +165,11 @@ class TaskReader:
         arguments, changes = self._split(table, entry, place)
         if entry:
             self._arguments(entry, arguments, place)
-        return TaskSpec(name, "" if parent else base, parent, arguments, tuple(changes))
+        spec = TaskSpec(name, "" if parent else base, parent, arguments, tuple(changes))
+        if spec.parts > MAX_PARTS:
+            self._problem(place, f"made of {spec.parts:,} tasks, each counted as often as it is used: too many")
+            return None
+        return spec
 
     def _split(self, table: Mapping[str, Any], entry: Any, place: str) -> tuple[dict, list]:
         """Tell a table's arguments from its changes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from bench.errors import BenchError, Problem, nearest
@@ -13,6 +14,7 @@ from bench.registry import STRATEGIES, Entry
 from bench.suite.specs import unstorable
 from bench.triangle import Phase, Strategy
 
+MAX_POINTS = 10_000  # of the triangle for one backbone, more than anybody trains
 _OWN_KEYS = ("name", "transfer", "freeze", "path", "keep_head", "copied_lr", "steps")
 
 
@@ -22,9 +24,16 @@ def read_strategies(values: tuple[str | Mapping[str, Any], ...], depth: int, pro
     Two names for one point and path give one trial; the first name in the suite's order stays.
     """
     found: dict[str, Strategy] = {}
+    count = 0
     for entry in ["scratch", *values]:
         place = "strategies" if entry == "scratch" else f"strategies[{values.index(entry)}]"
-        for strategy in _read_strategy(entry, depth, place, problems):
+        points = _read_strategy(entry, depth, place, problems)
+        count += len(points)
+        if count > MAX_POINTS:
+            message = f"more than {MAX_POINTS:,} points of the triangle for {depth} blocks; say which: depths = [...]"
+            problems.append(Problem(place, message))
+            break
+        for strategy in points:
             found.setdefault(digest(strategy.identity()), strategy)
     names: dict[tuple, Strategy] = {}
     for strategy in found.values():
@@ -65,7 +74,7 @@ def _points_of(entry: Entry, depth: int, arguments: Mapping[str, Any]) -> list[S
         For whatever a plug-in's function raises, and for what is no point of the triangle.
     """
     try:
-        points = list(entry.function(depth, **arguments))
+        points = list(islice(entry.function(depth, **arguments), MAX_POINTS + 1))
     except BenchError:
         raise
     except Exception as error:

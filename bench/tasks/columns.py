@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import DataError, nearest
+from bench.tasks.arrays import VARIABLE, memory_limit
 
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 MAX_CATEGORIES = 50
+BOMB = 100  # times that a file of real numbers hardly packs to
+PACKED = (".gz", ".bz2", ".xz", ".zip")
 NAMELESS = "Unnamed: 0"
 
 
@@ -28,13 +35,12 @@ def read_table(path: Path) -> DataFrame:
     DataError
         For another suffix, a file that cannot be parsed, or column names that repeat.
     """
-    suffixes = [
-        suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".bz2", ".xz", ".zst", ".zip")
-    ]
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in PACKED]
     read = _READERS.get(suffixes[-1] if suffixes else "")
     if read is None:
         raise DataError(f"{path}: not a table by its suffix; known: {', '.join(_READERS)}")
     try:
+        _refuse_bomb(path)
         frame = read(path)
     except DataError:
         raise
@@ -49,6 +55,43 @@ def read_table(path: Path) -> DataFrame:
         warnings.warn(f"{path}: left out the first column, which has no name (a saved index)", stacklevel=2)
         frame = frame.drop(columns=NAMELESS)
     return frame
+
+
+def _refuse_bomb(path: Path) -> None:
+    """Refuse a small file that unpacks to more than one array may take in memory.
+
+    Raises
+    ------
+    DataError
+        With what to do about a table that is meant.
+    """
+    limit, size = memory_limit(), path.stat().st_size
+    unpacked = _unpacked(path, limit)
+    if unpacked > limit and unpacked > BOMB * size:
+        raise DataError(
+            f"{path}: {size:,} bytes unpack to more than {VARIABLE} leaves for an array ({limit:,} bytes); "
+            f"where that is meant, raise {VARIABLE} or unpack the file"
+        )
+
+
+def _unpacked(path: Path, limit: int) -> int:
+    """Return how many bytes a file unpacks to, as far as a limit; 0 for one that is not packed."""
+    suffix = path.suffix.lower()
+    if suffix in (".parquet", ".pq"):
+        import pyarrow.parquet as pq
+
+        facts = pq.read_metadata(path)
+        return 8 * facts.num_rows * facts.num_columns
+    if suffix == ".zip":
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    opened = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(suffix)
+    total = 0
+    if opened is not None:
+        with opened(path, "rb") as file:
+            while total <= limit and (part := file.read(2**20)):
+                total += len(part)
+    return total
 
 
 def _csv(separator: str) -> Callable[[Path], DataFrame]:

@@ -5,6 +5,7 @@ Nothing here unpickles: a file can only bring numbers, strings and pixels.
 
 from __future__ import annotations
 
+import math
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -135,7 +136,7 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
 def _array(archive: Any, name: str, file: Path) -> np.ndarray:
     try:
         member = name if name in archive.zip.namelist() else f"{name}.npy"
-        large = archive.zip.getinfo(member).file_size > arrays.memory_limit()
+        large = _claimed(archive.zip, member) > arrays.memory_limit()
         return _stream(archive.zip, member, f"{file}, {name}") if large else archive[name]
     except ValueError as error:
         if "allow_pickle" not in str(error):
@@ -143,6 +144,15 @@ def _array(archive: Any, name: str, file: Path) -> np.ndarray:
         raise DataError(
             f'{file}: "{name}" holds pickled Python objects, which are never loaded; save numbers or strings'
         ) from error
+
+
+def _claimed(archive: zipfile.ZipFile, member: str) -> int:
+    """Return how many bytes an array takes: what the archive says, or its own header where that is more."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+    return max(archive.getinfo(member).file_size, math.prod(shape) * dtype.itemsize)
 
 
 def _stream(archive: zipfile.ZipFile, member: str, where: str) -> np.ndarray:
@@ -153,6 +163,9 @@ def _stream(archive: zipfile.ZipFile, member: str, where: str) -> np.ndarray:
         shape, fortran_order, dtype = header(file)
         if dtype.hasobject:
             raise ValueError("an array of Python objects, and allow_pickle is False")
+        claimed, held = math.prod(shape) * dtype.itemsize, archive.getinfo(member).file_size - file.tell()
+        if claimed != held:
+            raise ValueError(f"{member} says that it takes {claimed:,} bytes, and holds {held:,}")
         x = arrays.allocate(shape[::-1] if fortran_order else shape, dtype, where)
         for rows in arrays.slices(x):
             part = x[rows].reshape(-1).view(np.uint8)

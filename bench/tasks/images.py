@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from bench.tasks import arrays
 
 GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N", "I")
 MODES = {1: "L", 3: "RGB"}
+# What a file may be, whatever its name: of Pillow's other formats some hand the file to another program
+# (Ghostscript for EPS) or read more files than the one that was named.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 
 
 def open_image(path: str | Path) -> Any:
@@ -30,7 +35,7 @@ def open_image(path: str | Path) -> Any:
     Raises
     ------
     DataError
-        For a file that is no image, or one with more pixels than PIL's `Image.MAX_IMAGE_PIXELS`: a small
+        For a file that is none of :data:`FORMATS`, or one with more pixels than PIL's `Image.MAX_IMAGE_PIXELS`: a small
         file can claim to be larger than memory.
     """
     from PIL import Image
@@ -39,7 +44,7 @@ def open_image(path: str | Path) -> Any:
         with warnings.catch_warnings():
             # PIL only warns up to twice its bound.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(path)
+            return Image.open(path, formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; not decoded") from error
     except FileNotFoundError as error:
@@ -49,6 +54,21 @@ def open_image(path: str | Path) -> Any:
     except Exception as error:
         # Pillow's readers raise a dozen types over damaged headers.
         raise DataError(f"{path}: cannot be read as an image: {error}") from error
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Hold another library's use of Pillow to what :func:`open_image` allows, as long as this lasts."""
+    from PIL import Image
+
+    real = Image.open
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        Image.open = partial(real, formats=FORMATS)
+        try:
+            yield
+        finally:
+            Image.open = real
 
 
 def decode(image: Any, where: str, channels: int, size: int | None = None) -> np.ndarray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from bench.seeding import generator
 from bench.tasks import arrays
 from bench.tasks.base import stratified_order
 from bench.tasks.fit import fit_images
-from bench.tasks.images import decode, read_image, stack
+from bench.tasks.images import decode, guarded, read_image, stack
+from bench.tasks.plain_pickle import plain_pickles
 from bench.tasks.vision_names import VisionFacts
 
 HERE = "point the data root (data_root in the suite, or NTBENCH_DATA) to where the files are"
@@ -126,7 +126,8 @@ def open_part(cls: type, folder: Path, request: Request, part: Any) -> Any:
     if facts.sized:
         arguments["image_size"] = (facts.channels, request.image_size, request.image_size)
     try:
-        return cls(**arguments)
+        with plain_pickles(cls):
+            return cls(**arguments)
     except Exception as error:
         # Whatever a class of another library raises over the user's files or arguments.
         said = re.sub(r"You can (use|set) download=True to download it", "", str(error)).strip(" .")
@@ -224,12 +225,9 @@ def _from_array(data: Any, chosen: np.ndarray, layout: str, size: int | None, wh
 
 def _item(dataset: Any, index: int, request: Request) -> tuple[np.ndarray, Any]:
     """Have the class read one example; it knows its files, so an error can only name the number."""
-    from PIL import Image
-
     where = f"{request.name}, example {index}"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with guarded():
             image, label = dataset[index]
     except Exception as error:
         raise DataError(f"{where}: cannot be read: {error}") from error

@@ -1,0 +1,437 @@
+"""Suites, data, checkpoints and run folders from somebody else: no code of theirs runs, nothing climbs out, nothing
+small becomes larger than memory."""
+
+from __future__ import annotations
+
+import gzip
+import html.parser
+import json
+import pickle
+import re
+import shutil
+import struct
+import sys
+import tracemalloc
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import bench
+from bench.backbones.weights import load_state_dict_file
+from bench.cli import main
+from bench.errors import BenchError, DataError, StoreError, SuiteError
+from bench.results import load_correctness, load_results
+from bench.store import LEDGER, decode, encode
+from bench.suite import load_suite
+from bench.tasks.columns import read_table
+from bench.tasks.files import read_npz
+from bench.tasks.images import open_image
+from bench.tasks.plain_pickle import plain_pickles
+from bench.weight_files import load_weights
+
+PAIR = '[[pairs]]\ntarget = "digits"\nsource = "noise"\n'
+
+
+class Bomb:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, mark: Path):
+        self.mark = str(mark)
+
+    def __reduce__(self):
+        return exec, (f"open({self.mark!r}, 'w').close()",)
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """A file that planted code makes, if it ever runs; planted code is first shown to work."""
+    path = tmp_path / "code-has-run"
+    pickle.loads(pickle.dumps(Bomb(path)))
+    assert path.exists()
+    path.unlink()
+    yield path
+    assert not path.exists()
+
+
+@pytest.fixture
+def ntbench(capfd):
+    def run(*arguments):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as done:
+            main([str(a) for a in arguments])
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return done.value.code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small_suite):
+    """A run folder with everything in it."""
+    folder = tmp_path_factory.mktemp("finished") / "out"
+    bench.run({**small_suite, "seeds": 1, "target_sizes": [20]}, folder, jobs=0)
+    return folder
+
+
+@pytest.fixture
+def run_folder(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def edit(folder, change):
+    """Rewrite a ledger, checksums and all, as somebody could who wanted to."""
+    path = folder / LEDGER
+    records = [decode(line) for line in path.read_bytes().splitlines(keepends=True)]
+    for record in records:
+        change(record)
+    path.write_bytes(b"".join(map(encode, records)))
+
+
+# --- checkpoints ---------------------------------------------------------------------------------------
+
+
+def checkpoints(mark):
+    """Files that torch would run code for, if it were let."""
+    yield "whole.pt", lambda path: torch.save({"state_dict": Bomb(mark)}, path)
+    yield "legacy.pth", lambda path: torch.save({"w": Bomb(mark)}, path, _use_new_zipfile_serialization=False)
+    yield "bare.bin", lambda path: path.write_bytes(pickle.dumps(Bomb(mark)))
+    yield "renamed.safetensors", lambda path: path.write_bytes(pickle.dumps(Bomb(mark)))
+
+
+def test_a_checkpoint_runs_no_code(tmp_path, mark):
+    for name, write in checkpoints(mark):
+        write(tmp_path / name)
+        with pytest.raises(DataError, match=re.escape(name)):
+            load_state_dict_file(tmp_path / name)
+        suite = {
+            "target_sizes": [20], "seeds": 1, "folder": str(tmp_path), "models": {"given": {"state_dict": name}},
+            "pairs": [{"target": "digits", "source": "given"}],
+        }  # fmt: skip
+        with pytest.raises(BenchError):
+            bench.run(suite, tmp_path / "out", jobs=0)
+
+
+def test_a_checkpoint_that_is_small_stays_small(tmp_path):
+    path = tmp_path / "bomb.pt"
+    torch.save({"w": torch.zeros(2**20)}, path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "small.pt", "w", zipfile.ZIP_DEFLATED) as packed:
+        for member in whole.namelist():
+            packed.writestr(member, whole.read(member))
+    assert (tmp_path / "small.pt").stat().st_size < 2**16
+    with pytest.raises(DataError, match="more than it has itself"):
+        load_state_dict_file(tmp_path / "small.pt")
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.zeros(1).expand(2**40),
+        lambda: torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.long), torch.ones(1), (2**40,)),
+        lambda: torch.zeros(4, dtype=torch.complex64),
+        lambda: torch.empty(2**40, device="meta"),
+    ],
+)
+def test_a_tensor_that_is_not_plain_is_refused(make, tmp_path):
+    torch.save({"w": make()}, tmp_path / "odd.pt")
+    with pytest.raises(DataError, match=r"odd\.pt"):
+        load_state_dict_file(tmp_path / "odd.pt")
+
+
+def test_a_checkpoint_that_holds_itself_ends(tmp_path):
+    endless = {}
+    endless["model"] = endless
+    torch.save(endless, tmp_path / "endless.pt")
+    with pytest.raises(DataError, match="no plain state dict"):
+        load_state_dict_file(tmp_path / "endless.pt")
+
+
+# --- data ----------------------------------------------------------------------------------------------
+
+
+def test_tables_and_arrays_run_no_code(tmp_path, mark):
+    for name in ("x.npz", "x.csv", "x.parquet", "x.csv.gz"):
+        (tmp_path / name).write_bytes(pickle.dumps(Bomb(mark)))
+    np.savez(tmp_path / "y.npz", x=np.array([[Bomb(mark)]] * 4, dtype=object), y=np.arange(4) % 2)
+    for name in ("x.npz", "y.npz"):
+        with pytest.raises(DataError, match=re.escape(name)):
+            read_npz(tmp_path, path=name)
+    for name in ("x.csv", "x.parquet", "x.csv.gz"):
+        with pytest.raises(DataError, match=re.escape(name)):
+            bench.registry.TASKS.get("table").function(tmp_path, path=name)
+
+
+def test_what_torchvision_unpickles_is_plain(tmp_path, mark):
+    from torchvision.datasets import CIFAR10, lsun
+
+    (tmp_path / "keys").write_bytes(pickle.dumps(Bomb(mark)))
+    (tmp_path / "plain").write_bytes(pickle.dumps({"data": np.arange(6, dtype=np.uint8), "keys": [b"a", "b"]}))
+    for cls in (lsun.LSUNClass, CIFAR10):
+        module = sys.modules[cls.__module__]
+        with plain_pickles(cls):
+            with (tmp_path / "keys").open("rb") as file, pytest.raises(pickle.UnpicklingError, match="run code"):
+                module.pickle.load(file)
+            with (tmp_path / "plain").open("rb") as file:
+                assert module.pickle.load(file, encoding="latin1")["data"].tolist() == list(range(6))
+        assert module.pickle is pickle
+
+
+def test_members_of_an_archive_stay_in_it(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        for name in ("../../escaped.npy", "/escaped.npy", "x.npy", "y.npy"):
+            with archive.open(name, "w") as file:
+                np.save(file, np.arange(8) % 2 if name == "y.npy" else np.zeros((8, 3)))
+    with pytest.warns(UserWarning, match="left out the arrays"):
+        assert len(read_npz(tmp_path, path="x.npz").classes) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+    assert not any(place.exists() for place in (Path("/escaped.npy"), tmp_path.parents[1] / "escaped.npy"))
+
+
+def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path):
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (%d, 4), }" % 2**38
+    header += b" " * (118 - len(header) - 1) + b"\n"
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("x.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+        with archive.open("y.npy", "w") as file:
+            np.save(file, np.arange(4))
+    with pytest.raises(DataError, match="says that it takes"):
+        read_npz(tmp_path, path="x.npz")
+
+
+def test_a_table_that_unpacks_to_more_than_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("NTBENCH_MEMORY", "4M")
+    with gzip.open(tmp_path / "x.csv.gz", "wb") as file:
+        file.write(b"a,label\n" + b"0,1\n" * 2**21)
+    frame = pd.DataFrame({name: np.zeros(2**19) for name in "ab"})
+    frame.to_parquet(tmp_path / "x.parquet")
+    for name in ("x.csv.gz", "x.parquet"):
+        tracemalloc.start()
+        with pytest.raises(DataError, match="unpack to more than NTBENCH_MEMORY"):
+            read_table(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+        tracemalloc.stop()
+    monkeypatch.setenv("NTBENCH_MEMORY", "1G")
+    assert len(read_table(tmp_path / "x.parquet")) == 2**19
+
+
+def png(width, height):
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_an_image_that_claims_to_be_huge_is_an_error_and_no_warning(tmp_path):
+    side = int(Image.MAX_IMAGE_PIXELS**0.5) + 1  # Pillow itself only warns up to twice its bound
+    (tmp_path / "bomb.png").write_bytes(png(side, side))
+    with pytest.raises(DataError, match=r"bomb\.png: more than \d+ pixels"):
+        open_image(tmp_path / "bomb.png")
+
+
+def test_a_file_that_another_program_would_draw_is_no_image(tmp_path):
+    """Pillow hands EPS to Ghostscript, whatever the file is called."""
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n(x) show\n")
+    assert Image.open(tmp_path / "x.png").format == "EPS"
+    with pytest.raises(DataError, match=r"x\.png: not an image"):
+        open_image(tmp_path / "x.png")
+
+
+# --- suites --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../up", "/tmp/x", "a/b", "..", ".hidden", "a\\b", "a\n"])
+def test_the_name_of_a_suite_names_no_other_folder(name):
+    with pytest.raises(SuiteError, match="name"):
+        load_suite({"name": name, "target_sizes": [20], "pairs": [{"target": "digits", "source": "noise"}]})
+
+
+def test_names_of_tasks_write_nowhere_else(tmp_path, monkeypatch):
+    suite = {
+        "name": "s", "target_sizes": [20], "seeds": 1, "measures": [], "strategies": ["feature-extraction"],
+        "backbones": [{"backbone": "cnn", "channels": [4, 4], "name": "../../net"}],
+        "recipe": {"steps": 2, "checkpoints": 1, "learning_rates": [0.1]}, "source_recipe": {"steps": 2},
+        "tasks": {"../../up": {"task": "digits"}, "/etc/x": {"task": "noise"}, "a/../../b": {"task": "digits"}},
+        "pairs": [{"target": t, "sources": ["/etc/x"]} for t in ("../../up", "a/../../b")],
+    }  # fmt: skip
+    place = tmp_path / "deep" / "deeper"
+    place.mkdir(parents=True)
+    monkeypatch.chdir(place)
+    (place / "s.toml").write_text(_toml(suite))
+    with pytest.raises(SystemExit) as done:
+        main(["run", "s.toml", "--jobs", "0", "--out", "out"])
+    assert done.value.code == 0
+    outside = [path for path in tmp_path.rglob("*") if path.is_file() and place / "out" not in path.parents]
+    assert outside == [place / "s.toml"]
+    assert any("gap_map-" in path.name for path in (place / "out").iterdir())
+
+
+def _toml(value):
+    def inline(v):
+        if isinstance(v, dict):
+            return "{ " + ", ".join(f"{json.dumps(k)} = {inline(w)}" for k, w in v.items()) + " }"
+        return "[" + ", ".join(map(inline, v)) + "]" if isinstance(v, list) else json.dumps(v)
+
+    return "".join(f"{key} = {inline(v)}\n" for key, v in value.items())
+
+
+def test_suites_that_grow_without_end_are_refused(tmp_path):
+    def load(text):
+        (tmp_path / "s.toml").write_text(text)
+        return load_suite(tmp_path / "s.toml")
+
+    laughs = [f't{k} = {{ task = "t{k - 1}", mix = "t{k - 1}" }}' for k in range(1, 30)]
+    tasks = '[tasks]\nt0 = "digits"\n' + "\n".join(laughs)
+    with pytest.raises(SuiteError, match="each counted as often as it is used"):
+        load(f'target_sizes = [20]\n{tasks}\n[[pairs]]\ntarget = "digits"\nsource = "t29"\n')
+    wide = "backbones = [{ backbone = 'mlp', widths = [" + "1," * 3000 + "] }]\nstrategies = ['triangle']\n"
+    with pytest.raises(SuiteError, match="more than 10,000 points"):
+        load(f"target_sizes = [20]\n{wide}{PAIR}")
+    with pytest.raises(SuiteError, match=r"\.\.\. and [\d,]+ more"):
+        load("".join(f"key{k} = 1\n" for k in range(30_000)))
+    with pytest.raises(SuiteError, match="at most 1,000,000 seeds"):
+        load(f'target_sizes = [20]\nseeds = "{",".join(["0-999999"] * 1000)}"\n{PAIR}')
+    with pytest.raises(DataError, match="nested"):
+        load(f"{'.'.join('a' * 5000)} = 1\n{PAIR}")
+    with pytest.raises(DataError, match="not valid TOML"):
+        load(f"target_sizes = [{'9' * 5000}]\n{PAIR}")
+    with pytest.raises(DataError, match="bits"):
+        load(f"target_sizes = [0x{'f' * 5000}]\n{PAIR}")
+
+
+@pytest.mark.parametrize("arguments", [["run", "s.toml", "--out", ""], ["status", ""], ["report", "x", "--out", " "]])
+def test_a_folder_without_a_name_is_not_the_current_one(arguments, tmp_path, monkeypatch, ntbench):
+    """As an unset variable in a script leaves it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.toml").write_text(f"target_sizes = [20]\n{PAIR}")
+    code, _, err = ntbench(*arguments)
+    assert code == 2
+    assert "empty name" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["s.toml"]
+
+
+# --- run folders ---------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_runs_no_code(run_folder, mark, ntbench):
+    for path in (*run_folder.glob("sources/*"), *run_folder.glob("weights/*")):
+        path.write_bytes(pickle.dumps(Bomb(mark)))
+    (run_folder / LEDGER).write_bytes((run_folder / LEDGER).read_bytes() + pickle.dumps(Bomb(mark)))
+    (run_folder / "provenance.json").write_bytes(pickle.dumps(Bomb(mark)))
+    for verb in ("status", "table", "report", "export"):
+        assert ntbench(verb, run_folder)[0] == 0
+    load_correctness(run_folder)
+    (run_folder / LEDGER).unlink()
+    for name in ("results.parquet", "examples.parquet"):
+        (run_folder / name).write_bytes(pickle.dumps(Bomb(mark)))
+    assert ntbench("table", run_folder)[0] == 2
+    with pytest.raises(StoreError):
+        load_results(run_folder)
+    with pytest.raises(StoreError):
+        load_correctness(run_folder)
+
+
+def test_a_damaged_source_model_is_not_unpickled_but_made_again(run_folder, mark, small_suite):
+    for path in run_folder.glob("sources/*"):
+        path.write_bytes(pickle.dumps(Bomb(mark)))
+    suite = {**small_suite, "target_sizes": [20], "seeds": 2}
+    rows = bench.run(suite, run_folder, jobs=0)
+    assert (rows["status"] == "ok").all()
+    assert set(rows["seed"]) == {0, 1}
+
+
+def test_a_plug_in_that_only_the_folder_names_is_not_loaded(run_folder, mark, ntbench):
+    """The folder may come with the file that it names, and the file may be anything."""
+    (run_folder / "evil.py").write_text(f"open({str(mark)!r}, 'w').close()\n")
+
+    def name_it(record):
+        if record["kind"] == "run":
+            record["config"] |= {"plugins": ["evil.py"], "folder": "."}
+
+    edit(run_folder, name_it)
+    for verb in ("status", "table", "report", "export"):
+        code, _, err = ntbench(verb, run_folder)
+        assert code == 0
+        assert "evil.py" in err
+        assert "not run unasked" in err
+    assert ntbench("diff", run_folder, run_folder)[0] == 0
+    trusted = run_folder / "fine.py"
+    trusted.write_text("")
+
+    def name_another(record):
+        if record["kind"] == "run":
+            record["config"]["plugins"] = ["fine.py"]
+
+    edit(run_folder, name_another)
+    code, _, err = ntbench("table", run_folder, "--plugin", trusted)
+    assert (code, "unasked" in err) == (0, False)
+
+
+def test_a_key_in_a_ledger_leads_to_no_file_elsewhere(run_folder, tmp_path):
+    (tmp_path / "secret.safetensors").write_bytes(b"not for you")
+
+    def climb(record):
+        if record["kind"] == "source":
+            record["key"] = "../../secret"
+
+    edit(run_folder, climb)
+    assert load_weights(run_folder).empty
+
+
+def test_bits_that_claim_more_than_they_are_stay_small(run_folder):
+    def claim(record):
+        if record["kind"] == "trial":
+            record["row"]["n_test"] = 2**50
+
+    edit(run_folder, claim)
+    with pytest.raises(StoreError, match="does not say which were right"):
+        load_correctness(run_folder)
+
+
+class Seen(html.parser.HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.handlers = [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs).get("type"), dict(attrs).get("id")))
+        self.handlers += [(tag, name) for name, value in attrs if name.startswith("on") or "script:" in (value or "")]
+
+
+def test_a_report_shows_names_and_runs_none(run_folder, ntbench):
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'>&{{7*7}}"
+
+    def rename(record):
+        if record["kind"] == "trial":
+            row = record["row"]
+            row |= {"target": f"t{evil}", "backbone": f"b{evil}", "suite": f"s{evil}"}
+            row["source"] = row["source"] and f"src{evil}"
+        elif record["kind"] == "task":
+            record["card"]["name"] = f"t{evil}"
+        elif record["kind"] == "run":
+            record |= {"suite": f"s{evil}", "commit": evil, "processor": evil, "system": evil}
+            record["config"] |= {"name": f"s{evil}", "description": evil}
+
+    before = Seen((ntbench("report", run_folder), (run_folder / "report.html").read_text())[1])
+    edit(run_folder, rename)
+    code, _, err = ntbench("report", run_folder)
+    assert code == 0, err
+    page = (run_folder / "report.html").read_text()
+    seen = Seen(page)
+    scripts = [tag for tag in seen.tags if tag[0] == "script"]
+    assert scripts == [tag for tag in before.tags if tag[0] == "script"]
+    assert not seen.handlers
+    assert not [tag for tag in seen.tags if tag[0] == "img"]
+    assert "alert(1)" in page  # it is shown
+    assert "{{7*7}}" in page.replace("&#39;", "'")
+    assert "49" not in re.findall(r"&amp;(\S+?)<", page)
