@@ -19,6 +19,7 @@ from bench.launch.data import read_data
 from bench.launch.folder import RunFolder, work_folder
 from bench.launch.machine import layout
 from bench.launch.means import Launcher, Means, make_launcher
+from bench.launch.published import Published
 from bench.launch.shards import Part, Shard
 from bench.launch.units import Done, failure, measurement, setup_to_json
 from bench.model_files import is_intact, path_of
@@ -107,11 +108,12 @@ def run_suite(
     progress = progress or Silent()
     means = (means or Means()).resolved()
     selection = select(Plan(suite))
-    with open_ledger(out) as ledger:
+    with open_ledger(out) as ledger, work_folder(ledger.folder) as work, make_launcher(means, work) as launcher:
         stored = read_stored(ledger.folder)
         if stored.damage.lines:
             progress.note(str(stored.damage))
-        with work_folder(ledger.folder) as work, make_launcher(means, work) as launcher:
+        about = {"suite": suite.name, "launcher": means.launcher, "jobs": launcher.jobs}
+        with Published(progress, ledger.folder, about, launcher) as progress:
             plan = _read_data(suite, stored, ledger, work, progress, selection, stored.machine or means.device)
             part = Part(plan, selection, shard)
             progress.note(layout(plan))

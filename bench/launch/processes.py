@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import queue
+import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.launch.deaths import Deaths
 from bench.launch.feed import Feed
 from bench.launch.process import Worker
+from bench.launch.published import Load
 from bench.launch.units import Done, time_limit
 from bench.suite.plan import Plan
 from bench.trial import Unit
@@ -32,6 +36,8 @@ class LocalProcesses:
     def __init__(self, jobs: int, scratch: Path, timeout: float | None = None):
         self.jobs, self._scratch, self._timeout = jobs, scratch, timeout
         self._stopping = threading.Event()
+        self._loads = [Load(str(i), socket.gethostname()) for i in range(jobs)]
+        self._since = [0.0] * jobs
 
     def __enter__(self) -> LocalProcesses:
         self._workers = [Worker(self._scratch / f"worker-{i}") for i in range(self.jobs)]
@@ -51,6 +57,12 @@ class LocalProcesses:
     def stop(self) -> None:
         """Start no further unit; those in flight are still finished and yielded."""
         self._stopping.set()
+
+    def loads(self) -> list[Load]:
+        """Return what each worker is doing."""
+        now = time.monotonic()
+        pairs = zip(self._loads, self._since, strict=True)
+        return [replace(load, seconds=now - since if load.unit else 0.0) for load, since in pairs]
 
     def run(self, units: Iterable[Unit]) -> Iterator[list[Done]]:
         """Yield what came of units, as many as have finished meanwhile, in the order in which they finish."""
@@ -82,7 +94,10 @@ class LocalProcesses:
                 raise error
 
     def _run(self, index: int, unit: Unit, feed: Feed) -> Done:
+        self._since[index] = time.monotonic()
+        self._loads[index] = replace(self._loads[index], unit=unit)
         done = self._workers[index].run(unit, time_limit(unit, self._timeout))
+        self._loads[index] = replace(self._loads[index], unit=None, done=self._loads[index].done + 1)
         if done.death:
             again, done.records = self._deaths.after(done)
             feed.again(index, again)
