@@ -58,6 +58,8 @@ def triangle(part: Part) -> Values:
             values[f"{name}.{n}.below"] = count((block["ntg"] < 0).sum())
             for verdict in ("negative", "positive"):
                 values[f"{name}.{n}.{verdict}"] = count((block["verdict"] == verdict).sum())
+    most = table.groupby(["transfer_depth", "frozen_depth"])["ntg"].max()
+    values |= {"safest.at": f"$({most.idxmin()[0]}, {most.idxmin()[1]})$", "safest.most": gap(most.min())}
     last = int(table["transfer_depth"].max())
     for n in sorted(table["target_size"].unique()):
         wanted = {"features": (last, last), "tune": (last, 0), "two": (2, 0), "two.frozen": (2, 2)}
@@ -197,7 +199,7 @@ def correlations(table: pd.DataFrame) -> Values:
     return values | {
         "rho.of": count(len(found)), "rho.include": count(includes.sum()), "rho.least-p": p_text(least["p_value"]),
         "rho.least-p.measure": measure_name(least["measure"]), "rho.least-p.size": count(least["target_size"]),
-        "rho.below-05": count((found["p_value"] <= 0.05).sum()),
+        "rho.least": number(found["rho"].min()), "rho.most": number(found["rho"].max()),
     }  # fmt: skip
 
 
@@ -217,7 +219,8 @@ def _edges(rows: pd.DataFrame) -> Values:
 
 def _tuned_scratch(rows: pd.DataFrame, table: pd.DataFrame) -> Values:
     """Say how much further from the best scratch arm on validation data transfers are, and what that arm reaches."""
-    values = {}
+    steps = [pick(rows, strategy=strategy)["steps"].max() for strategy in ("scratch-long", "scratch")]
+    values = {"longer": count(steps[0] // steps[1])}
     for n, block in table.groupby("target_size"):
         values[f"tuned.{n}"] = gap((block["ntg_tuned"] - block["ntg"]).mean())
         longer = pick(rows, strategy="scratch-long", target_size=n)["test_accuracy"].mean()

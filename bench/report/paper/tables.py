@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 LINE = r" \\"
 # Suite, what is said of it, and the comparison: the ones that the text stands on.
 HEADLINES: tuple[tuple[str, str, dict[str, Any]], ...] = (
-    ("triangle", "printed digits, $(4,2)$", {"source": "printed-digits", "transfer_depth": 4, "frozen_depth": 2}),
-    ("triangle", "printed digits, $(4,4)$", {"source": "printed-digits", "transfer_depth": 4, "frozen_depth": 4}),
-    ("triangle", "inverted digits, $(2,0)$", {"source": "inverted", "transfer_depth": 2, "frozen_depth": 0}),
-    ("triangle", "inverted digits, $(4,0)$", {"source": "inverted", "transfer_depth": 4, "frozen_depth": 0}),
-    ("triangle", "inverted digits, $(4,4)$", {"source": "inverted", "transfer_depth": 4, "frozen_depth": 4}),
+    ("triangle", "printed, $(4,2)$", {"source": "printed-digits", "transfer_depth": 4, "frozen_depth": 2}),
+    ("triangle", "printed, $(4,4)$", {"source": "printed-digits", "transfer_depth": 4, "frozen_depth": 4}),
+    ("triangle", "inverted, $(2,0)$", {"source": "inverted", "transfer_depth": 2, "frozen_depth": 0}),
+    ("triangle", "inverted, $(4,0)$", {"source": "inverted", "transfer_depth": 4, "frozen_depth": 0}),
+    ("triangle", "inverted, $(4,4)$", {"source": "inverted", "transfer_depth": 4, "frozen_depth": 4}),
     ("depth", "capitals, frozen $(4,4)$", {"source": "A", "strategy": "layer-transfer", "transfer_depth": 4}),
     ("depth", "capitals, tuned $(4,0)$", {"source": "A", "strategy": "layer-transfer-tuned", "transfer_depth": 4}),
-    ("mnist-fashion", "Fashion to MNIST, $(4,0)$", {"target": "mnist", "strategy": "fine-tune", "frozen_depth": 0}),
-    ("mnist-fashion", "MNIST to Fashion, $(4,0)$", {"target": "fashion", "strategy": "fine-tune", "frozen_depth": 0}),
+    ("mnist-fashion", "to MNIST, $(4,0)$", {"target": "mnist", "strategy": "fine-tune", "frozen_depth": 0}),
+    ("mnist-fashion", "to Fashion-M., $(4,0)$", {"target": "fashion", "strategy": "fine-tune", "frozen_depth": 0}),
 )
 
 

@@ -121,6 +121,7 @@ def general(part: Part) -> Values:
     """Return what every suite has: trials, seeds, sizes, scratch, recipe, data and verdicts."""
     rows, comparisons = part.rows, part.comparisons
     options = options_of(comparisons)
+    models = rows[["source", "source_seed"]].dropna().drop_duplicates()
     sizes = sorted(int(n) for n in rows.loc[rows["target_size"] > 0, "target_size"].unique())
     values = counts(comparisons) | {
         "trials": count(len(rows)),
@@ -133,7 +134,8 @@ def general(part: Part) -> Values:
         "margin": f"{100 * options['margin']:g}",
         "level": f"{100 * (1 - options['alpha']):g}",
         "depth": count(int(rows["transfer_depth"].max())),
-        "source-models": count(len(rows[["source", "source_seed"]].dropna().drop_duplicates())),
+        "source-models": count(len(models)),
+        "shared": count(rows["seed"].nunique() * models["source"].nunique() // len(models)),
     }
     for target, mine in comparisons.groupby("target"):
         for n, block in mine.groupby("target_size"):
