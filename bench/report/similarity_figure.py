@@ -129,7 +129,8 @@ def _dress(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int], labe
 def _rho(rho: float, low: float, high: float, n: int) -> str:
     if math.isnan(rho):
         return f"{n} pairs: too few" if n < 4 else "no variation"
-    text = f"$\\rho$ = {rho:+.2f} [{low:+.2f}, {high:+.2f}]"
+    ends = f"({n} pairs in order)" if math.isnan(low) else f"[{low:+.2f}, {high:+.2f}]"
+    text = f"$\\rho$ = {rho:+.2f} {ends}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 

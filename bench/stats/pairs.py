@@ -106,7 +106,7 @@ def similarity_correlation(
     -------
     DataFrame
         `by`, `measure`, `n_pairs`, `rho`, `rho_low`, `rho_high`, `p_value`; NaN for fewer than four pairs
-        or where gap or similarity is the same for all.
+        or where gap or similarity is the same for all; no interval where all pairs are in perfect order.
 
     Raises
     ------
@@ -191,7 +191,8 @@ def rank_correlation(
 ) -> tuple[float, float, float, float]:
     """Return Spearman's coefficient, the ends of its interval (bootstrap over pairs) and its p value (permutations).
 
-    NaN throughout for fewer than four pairs, or where x or y does not vary.
+    NaN throughout for fewer than four pairs, or where x or y does not vary. Where all pairs are in perfect order,
+    so is every resample: the bootstrap then knows no interval, and its ends are NaN.
 
     Raises
     ------
@@ -211,6 +212,8 @@ def rank_correlation(
     resampled = _correlations(stats.rankdata(x[which], axis=1), stats.rankdata(y[which], axis=1))
     # Plain percentiles: ties among resampled ranks widen them enough (in trials they cover at least 95 %).
     low, high = np.nanquantile(resampled, [alpha / 2, 1 - alpha / 2])
+    if abs(rho) > 1 - 1e-12:
+        low = high = math.nan
     ranks = stats.rankdata(x)
     test = stats.permutation_test(
         (ranks,),

@@ -85,6 +85,11 @@ def test_above_zero_the_farther_source_harms_more_whichever_way_the_measure_runs
 def test_too_few_pairs_and_no_variation_give_no_number():
     assert all(math.isnan(v) for v in rank_correlation(np.arange(3.0), np.arange(3.0)))
     assert all(math.isnan(v) for v in rank_correlation(np.arange(5.0), np.ones(5)))
+    # In perfect order every resample is, however few pairs there are: no interval can be had.
+    rho, low, high, p = rank_correlation(np.arange(4.0), -(np.arange(4.0) ** 3))
+    assert (rho, p) == (pytest.approx(-1), pytest.approx(2 / 24))
+    assert math.isnan(low)
+    assert math.isnan(high)
     with pytest.raises(DataError, match="4 and 3 values"):
         rank_correlation(np.arange(4.0), np.arange(3.0))
     with pytest.raises(UnknownName, match='did you mean "leep"'):
