@@ -179,6 +179,8 @@ def mnist_fashion(part: Part) -> Values:
     low, _, high = spread(features["ntg"])
     values |= {"features.least": low, "features.most": high, "features.of": count(len(features))}
     values["features.negative"] = count((features["verdict"] == "negative").sum())
+    for target, block in table.groupby("target"):
+        values[f"frechet.{target}"] = f"{block['frechet_distance'].mean():.2f}"
     large = table["target_size"].max()
     tune = {"strategy": TUNE, "frozen_depth": 0, "target_size": large}
     return values | named_gaps(
