@@ -132,12 +132,13 @@ def _register_tables() -> None:
     add("per-domain", "domains", _PER_DOMAIN, "domains")
 
 
-_TABLE_RATE = 0.1
+_TABLE_RATE = 0.05
 _REST = """
 
-Each weight is a sigmoid, learned by Adam at `rate` through `unrolled` steps of the `inner` optimiser ("sgd",
-with `momentum`, or "adam"), which starts anew each time: bilevel data weighting (Franceschi et al., ICML 2018).
-Engine "auto" is "forward" for one plain step and "higher" for all else. The other arguments are those of "l2rw".
+Weights lie between 0 and 1, start at 0.1, and take gradient steps of size `rate` (relative to the largest gradients so
+far), looking `unrolled` steps of the `inner` optimiser ahead ("sgd", with `momentum`, or "adam"), which starts anew
+each time: the hyper-cleaning of Franceschi et al. (ICML 2017, section 5.1), on line. Engine "auto" is "forward" for
+one plain step and "higher" for all else. The other arguments are those of "l2rw".
 """
 _PER_EXAMPLE = f"Keep a weight for every source example, and learn it.{_REST}"
 _PER_CLASS = f"Keep a weight for every source class, and learn it.{_REST}"

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from bench.weighting.base import Facts, Step, Weighting
 from bench.weighting.tape import Tape
 
+START = 0.1  # of a weight between 0 and 1: nearer to 0, so that what harms is soon left out
+LEAST = 1e-3  # what a batch's weights are divided by at least
+
 
 class L2RW(Weighting):
     """Weights from zero, anew in each step: the rectified negative meta-gradient, normalised.
@@ -60,7 +63,7 @@ class Weigher(ABC):
 
     @abstractmethod
     def __call__(self, positions: Tensor, losses: Tensor) -> Tensor:
-        """Return weights above 0, shape (lanes, batch), with a graph to what is learned."""
+        """Return weights of at least 0, shape (lanes, batch), with a graph to what is learned."""
 
     @abstractmethod
     def learn(self, loss: Tensor, gradient: Gradient = torch.autograd.grad) -> None:
@@ -96,9 +99,13 @@ class LossNetwork(Weigher):
 
 
 class Kept(Weigher):
-    """A number for every example, class or domain of each lane; its sigmoid is the weight.
+    """A weight for every example, class or domain of each lane, held within 0 and 1 by projection.
 
-    It learns from all weights that were given since it did so last.
+    Projection, unlike a sigmoid, lets a weight become 0: a network that is trained long enough fits whatever
+    has any weight at all. A step is `rate` times the gradient over the largest root mean square that a
+    batch's gradients have had in the lane so far (a maximum as in AMSGrad, Reddi et al., ICLR 2018): once
+    the meta loss is small its gradients are mostly noise, and move weights little. Weights learn from all
+    that were given since they did so last.
 
     Parameters
     ----------
@@ -109,31 +116,28 @@ class Kept(Weigher):
         super().__init__()
         own = torch.arange(facts.n, device=facts.y.device).expand(facts.lanes, -1)
         index = {"examples": own, "classes": facts.y, "domains": facts.domains}[of_what]
-        self._width = int(index.max()) + 1
-        lane = torch.arange(facts.lanes, device=index.device).unsqueeze(1)
-        self._index = index + lane * self._width
-        self._table = nn.Parameter(torch.zeros(facts.lanes * self._width, dtype=facts.dtype, device=index.device))
-        # What a batch does not hold keeps its moments as they are.
-        self._optimizer = torch.optim.SparseAdam([self._table], lr=rate)
+        width = int(index.max()) + 1
+        self._index = index + width * torch.arange(facts.lanes, device=index.device).unsqueeze(1)
+        like = {"dtype": facts.dtype, "device": index.device}
+        self._table, self._largest = torch.full((facts.lanes * width,), START, **like), torch.zeros(facts.lanes, **like)
+        self._rate = rate
         self._used: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, positions: Tensor, losses: Tensor) -> Tensor:
         """Return the weights of examples."""
         index = self._index.gather(1, positions)
-        values = self._table.detach()[index].requires_grad_()
+        values = self._table[index]
         if torch.is_grad_enabled():
-            self._used.append((index, values))
-        return torch.sigmoid(values)
+            self._used.append((index, values.requires_grad_()))
+        return values
 
     def learn(self, loss: Tensor, gradient: Gradient = torch.autograd.grad) -> None:
         """Take one step."""
-        gradients = gradient(loss, [values for _, values in self._used])
-        index = torch.cat([index.flatten() for index, _ in self._used])
-        values = torch.cat([found.flatten() for found in gradients])
-        self._table.grad = torch.sparse_coo_tensor(
-            index[None], values, self._table.shape, check_invariants=False
-        ).coalesce()
-        self._optimizer.step()
+        gradients = torch.cat(list(gradient(loss, [values for _, values in self._used])), dim=1)
+        index = torch.cat([index for index, _ in self._used], dim=1)
+        self._largest = torch.maximum(self._largest, gradients.square().mean(1).sqrt())
+        steps = gradients / self._largest.clamp_min(torch.finfo(gradients.dtype).tiny).unsqueeze(1)
+        self._table.index_add_(0, index.flatten(), steps.flatten(), alpha=-self._rate).clamp_(0, 1)
         self._used = []
 
 
@@ -203,4 +207,5 @@ def _rates(step: Step) -> float | Tensor:
 
 
 def _shares(weights: Tensor) -> Tensor:
-    return weights / weights.sum(1, keepdim=True)
+    """Make weights add up to 1; where they are all zero they stay so, and still have a gradient."""
+    return weights / weights.sum(1, keepdim=True).clamp_min(LEAST)
