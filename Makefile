@@ -33,8 +33,8 @@ bench: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-# mnist-fashion reads MNIST and Fashion-MNIST from the folder that NTBENCH_DATA names.
-SUITES := default triangle depth size-similarity moons mnist-fashion
+# Some read MNIST or Fashion-MNIST from the folder that NTBENCH_DATA names. make results SUITES="default depth" runs two.
+SUITES := $(patsubst experiments/%.toml,%,$(wildcard experiments/*.toml))
 KEPT   := report.md table.md comparisons.csv results.parquet provenance.json export/examples.parquet
 
 results: $(READY)
