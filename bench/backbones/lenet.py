@@ -22,8 +22,15 @@ def _depth(channels: Sequence[int] = (6, 16), hidden: Sequence[int] = (120, 84),
     return len(_channels(channels)) + len(sizes("lenet", "hidden", hidden))
 
 
+# As measured on 28 x 28: four side by side take a little over half the time of one after the other, eight no less.
+_GPU_LANES, _LANES = 64, 4
+_SMALL_IMAGE = 32 * 32  # pixels
+
+
 def _lanes(shape: tuple[int, ...], machine: str) -> int:
-    return 64 if machine == "cuda" else 1
+    if machine == "cuda":
+        return _GPU_LANES
+    return _LANES if shape[-1] * shape[-2] <= _SMALL_IMAGE else 1
 
 
 @backbone("lenet", depth=_depth, lanes=_lanes)
