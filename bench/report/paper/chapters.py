@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from bench.report.paper.values import (
     spread,
     widths,
 )
+from bench.report.paper.weighted import published, ren2018
 from bench.report.style import measure_name
 from bench.stats.advice import FAILED, FULL, HELD, UNDECIDED, textbook
 from bench.stats.decompose import decomposition
@@ -262,11 +264,21 @@ def _worth(rows: pd.DataFrame, last: int) -> Values:
     }  # fmt: skip
 
 
-CHAPTERS: dict[str, Callable[[Part], Values]] = {
-    "triangle": triangle,
-    "default": default,
-    "depth": depth,
-    "size-similarity": size_similarity,
-    "moons": moons,
-    "mnist-fashion": mnist_fashion,
+@dataclass(frozen=True)
+class Chapter:
+    """The numbers of a part of the text: from which suites, and by which function of their results."""
+
+    suites: tuple[str, ...]
+    numbers: Callable[..., Values]
+
+
+CHAPTERS: dict[str, Chapter] = {
+    "triangle": Chapter(("triangle",), triangle),
+    "default": Chapter(("default",), default),
+    "depth": Chapter(("depth",), depth),
+    "size-similarity": Chapter(("size-similarity",), size_similarity),
+    "moons": Chapter(("moons",), moons),
+    "mnist-fashion": Chapter(("mnist-fashion",), mnist_fashion),
+    "ren2018": Chapter(("ren2018", "ren2018-tuned"), ren2018),
+    "shu2019": Chapter(("shu2019",), published),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.report.files import write_file
-from bench.report.paper.chapters import CHAPTERS
+from bench.report.paper.chapters import CHAPTERS, Chapter
 from bench.report.paper.tables import TABLES
 from bench.report.product import FIGURE, TABLE, Product
 from bench.report.write import write_figure
 
 if TYPE_CHECKING:
     from bench.report.material import Part
-    from bench.report.paper.values import Values
 
 PAPER = "paper"
 GENERATED = "generated"
@@ -50,11 +49,11 @@ def paper_products(results: Path) -> Iterator[Product]:
     if not committed.is_dir():
         return
     there = [path.parent.name for path in sorted(results.glob(f"*/{ROWS}"))]
-    for suite, numbers in CHAPTERS.items():
-        if suite in there:
-            what = f"Numbers that the paper quotes: {suite}"
-            make = partial(_values, suite, numbers)
-            yield Product(f"{PAPER}/values-{suite}", TABLE, what, (suite,), make, committed)
+    for name, chapter in CHAPTERS.items():
+        if set(chapter.suites) <= set(there):
+            what = f"Numbers that the paper quotes: {', '.join(chapter.suites)}"
+            make = partial(_values, name, chapter)
+            yield Product(f"{PAPER}/values-{name}", TABLE, what, chapter.suites, make, committed)
     for name, table in TABLES.items():
         suites = tuple(suite for suite in table.suites if suite in there)
         if suites and (len(suites) == len(table.suites) or not table.whole):
@@ -66,10 +65,12 @@ def paper_products(results: Path) -> Iterator[Product]:
             yield Product(f"{PAPER}/figure-{name}", FIGURE, what, (picture.suite,), make, committed)
 
 
-def _values(suite: str, numbers: Callable[[Part], Values], parts: Mapping[str, Part], out: Path) -> list[Path]:
-    lines = [f"% Rebuilt from results/{suite} by: ntbench reproduce {PAPER}"]
-    lines += [rf"\defval{{{suite}.{name}}}{{{value}}}" for name, value in numbers(parts[suite]).items()]
-    return [write_file(out / f"values-{suite}.tex", "\n".join(lines) + "\n")]
+def _values(name: str, chapter: Chapter, parts: Mapping[str, Part], out: Path) -> list[Path]:
+    places = ", ".join(f"results/{suite}" for suite in chapter.suites)
+    found = chapter.numbers(*(parts[suite] for suite in chapter.suites))
+    lines = [f"% Rebuilt from {places} by: ntbench reproduce {PAPER}"]
+    lines += [rf"\defval{{{name}.{key}}}{{{value}}}" for key, value in found.items()]
+    return [write_file(out / f"values-{name}.tex", "\n".join(lines) + "\n")]
 
 
 def _table(name: str, parts: Mapping[str, Part], out: Path) -> list[Path]:
