@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.errors import DataError
 from bench.tasks.arguments import number, one_of
 from bench.tasks.base import Task, change, stratified_order
 
@@ -72,6 +73,37 @@ def shuffled_labels(task: Task, rng: np.random.Generator, share: float = 1.0) ->
     y = task.y.copy()
     y[chosen] = y[rng.permutation(chosen)]
     return _relabelled(task, y)
+
+
+@change("swapped_labels", version=1)
+def swapped_labels(task: Task, rng: np.random.Generator, first: str, second: str) -> Task:
+    """Exchange the labels of two classes in the train pool: two lines of a table of classes mixed up.
+
+    The test set keeps its labels. Every example of the two classes is flagged as harmful.
+
+    Parameters
+    ----------
+    task : Task
+    rng : numpy.random.Generator
+        Not used: nothing is drawn.
+    first, second : str
+        Names of classes.
+
+    Returns
+    -------
+    Task
+
+    Raises
+    ------
+    DataError
+        For a name that is no class, or twice the same.
+    """
+    one_of("swapped_labels", "first", first, task.classes)
+    one_of("swapped_labels", "second", second, task.classes)
+    if first == second:
+        raise DataError(f'swapped_labels: first and second are both "{first}"; nothing would change')
+    a, b = task.classes.index(first), task.classes.index(second)
+    return _relabelled(task, np.where(task.y == a, b, np.where(task.y == b, a, task.y)))
 
 
 def derangement(n: int, rng: np.random.Generator) -> np.ndarray:

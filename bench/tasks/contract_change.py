@@ -18,6 +18,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "imbalance": {"ratio": 4.0},
     "size_limit": {"examples": 40},
     "label_noise": {"rate": 0.4},
+    "swapped_labels": {"first": "a", "second": "b"},
     "rotation": {"degrees": 20.0},
     "blur": {"sigma": 1.0},
     "input_noise": {"std": 0.2},

@@ -7,6 +7,7 @@ BUILTIN: dict[str, str] = {
     "imbalance": "bench.tasks.changes_data",
     "size_limit": "bench.tasks.changes_data",
     "label_noise": "bench.tasks.changes_labels",
+    "swapped_labels": "bench.tasks.changes_labels",
     "shuffled_labels": "bench.tasks.changes_labels",
     "mix": "bench.tasks.changes_mix",
     "pixel_permutation": "bench.tasks.changes_inputs",

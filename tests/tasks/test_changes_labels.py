@@ -97,6 +97,17 @@ def test_shuffled_labels_are_right_by_chance_only():
 
 
 @quick
+@given(n=sizes, n_classes=counts, seed=seeds)
+def test_swapped_labels_exchange_two_classes_and_flag_them(n, n_classes, seed):
+    before = table(n, n_classes, seed)
+    after = apply("swapped_labels", before, first="c0", second="c1")
+    assert_only_labels_changed(before, after)
+    other = np.array([1, 0, *range(2, n_classes)])
+    np.testing.assert_array_equal(after.y, other[before.y])
+    np.testing.assert_array_equal(after.flags(), before.y < 2)
+
+
+@quick
 @given(n=st.integers(2, 50), seed=seeds)
 def test_a_derangement_is_a_bijection_without_fixed_points(n, seed):
     found = derangement(n, np.random.default_rng(seed))
@@ -104,7 +115,14 @@ def test_a_derangement_is_a_bijection_without_fixed_points(n, seed):
     assert (found != np.arange(n)).all()
 
 
-@pytest.mark.parametrize(("name", "arguments"), [("label_noise", {"rate": 0.3}), ("shuffled_labels", {"share": 0.5})])
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("label_noise", {"rate": 0.3}),
+        ("shuffled_labels", {"share": 0.5}),
+        ("swapped_labels", {"first": "c1", "second": "c2"}),
+    ],
+)
 def test_earlier_flags_and_domains_stay(name, arguments):
     harmful = np.arange(40) % 4 == 0
     domains = np.arange(40) % 3
@@ -122,6 +140,8 @@ def test_earlier_flags_and_domains_stay(name, arguments):
         ("label_noise", {"rate": True}, "rate must be a number"),
         ("label_noise", {"rate": 0.4, "kind": "unifrom"}, 'did you mean "uniform"'),
         ("shuffled_labels", {"share": -0.1}, "share must be a number from 0 to 1"),
+        ("swapped_labels", {"first": "c0", "second": "c7"}, 'second.*"c7"'),
+        ("swapped_labels", {"first": "c1", "second": "c1"}, 'both "c1"'),
     ],
 )
 def test_impossible_arguments(name, arguments, message):
