@@ -10,6 +10,7 @@ from bench.report.paper.values import count, gap, interval, one, pick
 from bench.report.style import strategy_name
 from bench.report.table import latex_escape
 from bench.schema import VERDICTS
+from bench.stats.won_back import ORACLE, UNIFORM, won_back
 from bench.transfer.index import BUILTIN as STRATEGY_ORDER
 
 if TYPE_CHECKING:
@@ -104,6 +105,58 @@ def headlines(parts: Sequence[Part]) -> str:
     return _close(lines)
 
 
+def weightings(parts: Sequence[Part]) -> str:
+    """What weightings find and win back, source by source, at the larger size."""
+    (part,) = parts
+    rows = part.rows[part.rows["source"].notna()]
+    last = int(rows["target_size"].max())
+    judged = pick(rows, strategy="zero-shot", target_size=[0, last])
+    auroc = judged.groupby(["weighting", "source"])["weight_auroc"].mean()
+    won = pick(won_back(part.rows), target_size=last, strategy="zero-shot").set_index(["weighting", "source"])
+    sources = [source for source in dict.fromkeys(_sources(part)) if source in set(rows["source"])]
+    names = [name for name in _labels(part) if name not in (UNIFORM, ORACLE)]
+    lines = [_rules("l" + "r" * len(sources), ["", *(latex_escape(source) for source in sources)])]
+    for title, write in (
+        ("AUROC of low weights for planted harm", lambda place: _number(auroc.get(place), "{:.2f}")),
+        (r"share of the oracle's gain won back, \% (zero-shot)", lambda place: _share(won, place)),
+    ):
+        lines.append(rf"\multicolumn{{{len(sources) + 1}}}{{@{{}}l}}{{\emph{{{title}}}}}" + LINE)
+        for name in names:
+            lines.append(" & ".join([latex_escape(name), *(write((name, source)) for source in sources)]) + LINE)
+    lines.append(r"\addlinespace")
+    gains = won.groupby(level="source")["winnable"].first()
+    written = [_number(gains.get(source), "${:+.1f}$", 100) for source in sources]
+    lines.append(" & ".join(["oracle's gain, points", *written]) + LINE)
+    return _close(lines)
+
+
+def _sources(part: Part) -> list[str]:
+    """Return sources in the suite's order."""
+    return [name for pair in part.config["pairs"] for name in (pair.get("sources") or [pair["source"]])]
+
+
+def _labels(part: Part) -> list[str]:
+    """Return weightings in the suite's order, uniform first."""
+    entries = part.config["weighting"]
+    named = [entry if isinstance(entry, str) else entry.get("name", entry["weighting"]) for entry in entries]
+    return list(dict.fromkeys([UNIFORM, *named]))
+
+
+def _number(value: float | None, form: str, times: float = 1) -> str:
+    return "" if value is None or value != value else form.format(times * value)
+
+
+def _share(won: pd.DataFrame, place: tuple[str, str]) -> str:
+    """Write a share, bold where its interval lies above 0; a dash where there is nothing to win."""
+    if place not in won.index:
+        return ""
+    share, low = won.loc[place, "share"], won.loc[place, "share_low"]
+    if share != share:
+        return "--"
+    written = f"${round(100 * share) + 0:d}$"
+    return rf"\textbf{{{written.strip('$')}}}" if low > 0 else written
+
+
 def _verdict(row: pd.Series) -> str:
     verdict = str(row["verdict"])
     return rf"\textbf{{{verdict}}}" if verdict in ("negative", "positive") else verdict
@@ -138,4 +191,5 @@ TABLES: dict[str, Table] = {
     "headlines": Table(
         "Gaps that the text stands on, with both intervals", ("triangle", "depth", "mnist-fashion"), headlines
     ),
+    "weighting": Table("What weightings find and win back", ("weighting",), weightings),
 }

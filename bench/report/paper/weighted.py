@@ -21,9 +21,9 @@ def weighting(part: Part) -> Values:
     """Planted harm: how well weights find it, what that wins back, and what becomes of the gap to scratch."""
     rows, table = part.rows, part.comparisons
     values = general(part)
-    judged = rows[rows["weight_auroc"].notna()]
+    judged = rows[rows["weight_auroc"].notna() & (rows["strategy"] == "zero-shot")]
     for (source, name, n), block in judged.groupby(["source", "weighting", "target_size"]):
-        values |= _mean(f"auroc.{source}.{name}.{n}", block.drop_duplicates("seed")["weight_auroc"], sign="")
+        values |= _mean(f"auroc.{source}.{name}.{n}", block["weight_auroc"], sign="")
     for row in won_back(rows, alpha=ALPHA).itertuples():
         name = f"{row.source}.{_point(row)}.{row.weighting}.{row.target_size}"
         values |= {f"won.{name}": gap(row.won), f"won.{name}.ci": interval(row.won_low, row.won_high)}
