@@ -30,6 +30,9 @@ VALUE_SECONDS = {"mlp": 0.02e-6, "cnn": 0.2e-6}
 LARGE_VALUE_SECONDS = 1.5e-6
 FORWARD = 1 / 3  # of that: the backward pass takes about twice as long as the forward one
 
+# A step that looks ahead: a forward pass, one along the meta gradient (two), two backward passes at the most.
+LOOK_AHEAD = 7 / 3
+
 # While data have not been read:
 NOMINAL_VALUES = 1024
 NOMINAL_EXAMPLES = 1000
@@ -56,6 +59,11 @@ class Shape:
         Examples a step.
     passed : int
         Examples that pass through once, without being trained on.
+    beside : int
+        Examples of the other task that a step sees besides: the target's where weights are learned, the
+        source's in joint training.
+    weighting : str
+        Label of one that learns from target labels, which looks ahead in each step.
     """
 
     kind: str
@@ -66,11 +74,14 @@ class Shape:
     steps: int = 0
     batch: int = 0
     passed: int = 0
+    beside: int = 0
+    weighting: str = ""
 
     def amounts(self, depth: int) -> tuple[float, float, float, float]:
         """Return how much there is of each part of the cost, for a backbone of `depth` blocks."""
         trained = sum(share * (depth - frozen) for frozen, share in self.path) / depth
-        return 1.0, self.steps, self.values * self.batch * self.steps * trained, self.values * self.passed
+        examples = self.batch * (LOOK_AHEAD if self.weighting else 1.0) + self.beside
+        return 1.0, self.steps, self.values * examples * self.steps * trained, self.values * self.passed
 
 
 def trial_shapes(plan: Plan, target: str, backbone: int, strategy: Strategy) -> Callable[[int], Shape]:
@@ -82,15 +93,20 @@ def trial_shapes(plan: Plan, target: str, backbone: int, strategy: Strategy) -> 
         return lambda size: Shape(*common, passed=tested)
     shares = sum(phase.share for phase in strategy.path)
     path = tuple((phase.freeze, phase.share / shares) for phase in strategy.path)
-    return lambda size: Shape(*common, path, *_work(plan.suite.recipe, strategy.steps, size, tested))
+    beside = plan.suite.recipe.batch_size if strategy.joint else 0
+    return lambda size: Shape(*common, path, *_work(plan.suite.recipe, strategy.steps, size, tested), beside)
 
 
 def source_shape(plan: Plan, model: SourceModel) -> Shape:
     """Return the shape of training a source model."""
     card, inputs, label = plan.card(model.source), model.shape, plan.backbones[model.backbone].label
     size, tested = (card.n_train, card.n_test) if card else (0, NOMINAL_EXAMPLES)
-    work = _work(plan.suite.source_recipe, 1.0, size, tested)
-    return Shape("source", label, _lanes(plan, model.backbone, inputs), _values(plan, inputs), ((0, 1.0),), *work)
+    common = ("source", label, _lanes(plan, model.backbone, inputs), _values(plan, inputs), ((0, 1.0),))
+    work, spec = _work(plan.suite.source_recipe, 1.0, size, tested), plan.weightings[model.weighting]
+    if model.meta is None or spec.learns_from != "labels":
+        return Shape(*common, *work)
+    beside = min(spec.arguments.get("meta_batch") or plan.suite.recipe.batch_size, model.meta.size)
+    return Shape(*common, *work, beside, spec.label)
 
 
 def _lanes(plan: Plan, backbone: int, inputs: tuple[int, ...]) -> int:

@@ -71,6 +71,16 @@ def test_shapes_by_hand():
     assert probe[0].amounts(2) == (1.0, 100, 64 * 16 * 100 * 0.5, 64 * 130)
 
 
+def test_looking_ahead_and_examples_beside_cost_extra():
+    found = count(plan(weighting=["l2rw", "random"], strategies=["fine-tune", "joint"])).shapes
+    sources = {(s.weighting, s.beside): s for s in found if s.kind == "source"}
+    assert set(sources) == {("", 0), ("l2rw", 20), ("l2rw", 32)}  # at sizes 20 and 100, a recipe's batch at most
+    plain, learned = sources["", 0].amounts(2), sources["l2rw", 20].amounts(2)
+    assert learned[:2] == plain[:2]
+    assert learned[2] / plain[2] == pytest.approx((64 * 7 / 3 + 20) / 64)
+    assert {s.beside for s in found if s.kind == "trial"} == {0, 32}  # joint training sees a batch of the source
+
+
 def test_a_refit_and_extra_validation_count():
     recipe = {**SUITE["recipe"], "refit": True, "validation": "extra", "validation_size": 50}
     assert of_size(count(plan(recipe=recipe)).shapes, steps=150)[20].passed == 90 + 3 * 20
