@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.cli.reproduce import _part
+from bench.errors import DataError
+from bench.report.paper.chapters import moons
 from bench.report.paper.products import PICTURES, paper_products
+from bench.report.paper.values import one
 from bench.report.product import TABLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -61,6 +65,27 @@ def test_nothing_is_committed_that_the_rows_do_not_give():
     assert {f"figure-{name}" for name in PICTURES if PICTURES[name].suite} >= {
         n for n in made if n.startswith("figure")
     }
+
+
+def test_a_suite_without_rows_is_left_out(tmp_path):
+    (tmp_path / "paper" / "generated").mkdir(parents=True)
+    shutil.copytree(RESULTS / "moons", tmp_path / "results" / "moons")
+    found = {product.name: product for product in paper_products(tmp_path / "results")}
+    assert set(found) == {"paper/values-moons", "paper/table-suites"}
+    assert found["paper/table-suites"].suites == ("moons",)
+    shutil.rmtree(tmp_path / "paper")
+    assert not list(paper_products(tmp_path / "results"))
+
+
+def test_a_number_that_the_rows_do_not_have_is_an_error(parts):
+    table = parts["moons"].comparisons
+    with pytest.raises(DataError, match="rows that a number of the paper needs are missing: {'source': 'sun'}"):
+        one(table, source="sun")
+    with pytest.raises(DataError, match="rows where a number of the paper needs one"):
+        one(table, source="flipped")
+    part = replace(parts["moons"], correct=None)
+    with pytest.raises(DataError, match="do not say which test examples were right"):
+        moons(part)
 
 
 def test_every_number_in_the_text_is_one_of_the_rows():

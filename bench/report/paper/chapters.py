@@ -26,7 +26,7 @@ from bench.report.paper.values import (
     spread,
     widths,
 )
-from bench.report.paper.weighted import published, ren2018
+from bench.report.paper.weighted import published, ren2018, weighting
 from bench.report.style import measure_name
 from bench.stats.advice import FAILED, FULL, HELD, UNDECIDED, textbook
 from bench.stats.decompose import decomposition
@@ -104,6 +104,8 @@ def default(part: Part) -> Values:
         "best.verdict": str(best["verdict"]),
         "best.seeds": count(best["n_seeds"]), "family": count((table["target_size"] == small).sum()),
     }  # fmt: skip
+    share = part.config["recipe"]["validation_share"]
+    values["validation.smallest"] = count(round(share * int(small)))
     values |= _tuned_scratch(part.rows, table) | _regret(part.rows)
     return values
 
@@ -280,5 +282,6 @@ CHAPTERS: dict[str, Chapter] = {
     "moons": Chapter(("moons",), moons),
     "mnist-fashion": Chapter(("mnist-fashion",), mnist_fashion),
     "ren2018": Chapter(("ren2018", "ren2018-tuned"), ren2018),
+    "weighting": Chapter(("weighting",), weighting),
     "shu2019": Chapter(("shu2019",), published),
 }
