@@ -79,7 +79,7 @@ def test_a_suite_without_rows_is_left_out(tmp_path):
 
 def test_a_number_that_the_rows_do_not_have_is_an_error(parts):
     table = parts["moons"].comparisons
-    with pytest.raises(DataError, match="rows that a number of the paper needs are missing: {'source': 'sun'}"):
+    with pytest.raises(DataError, match=r"rows that a number of the paper needs are missing: \{'source': 'sun'\}"):
         one(table, source="sun")
     with pytest.raises(DataError, match="rows where a number of the paper needs one"):
         one(table, source="flipped")

@@ -183,10 +183,13 @@ def _close(lines: Sequence[str]) -> str:
 TABLES: dict[str, Table] = {
     "suites": Table(
         "What was run, and the verdicts",
-        ("default", "triangle", "depth", "size-similarity", "moons", "mnist-fashion"),
+        (
+            "default", "triangle", "depth", "size-similarity", "moons", "mnist-fashion", "weighting", "ren2018",
+            "ren2018-tuned", "shu2019",
+        ),
         suites,
         whole=False,
-    ),
+    ),  # fmt: skip
     "strategies": Table("Strategies over all sources", ("default",), strategies),
     "headlines": Table(
         "Gaps that the text stands on, with both intervals", ("triangle", "depth", "mnist-fashion"), headlines
