@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from bench.report.material import Part
 
 LINE = r" \\"
+ALL = (
+    "default", "triangle", "depth", "size-similarity", "moons", "mnist-fashion", "weighting", "ren2018",
+    "ren2018-tuned", "shu2019",
+)  # fmt: skip
 # Suite, what is said of it, and the comparison: the ones that the text stands on.
 HEADLINES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("triangle", "printed, $(4,2)$", {"source": "printed-digits", "transfer_depth": 4, "frozen_depth": 2}),
@@ -183,13 +187,10 @@ def _close(lines: Sequence[str]) -> str:
 TABLES: dict[str, Table] = {
     "suites": Table(
         "What was run, and the verdicts",
-        (
-            "default", "triangle", "depth", "size-similarity", "moons", "mnist-fashion", "weighting", "ren2018",
-            "ren2018-tuned", "shu2019",
-        ),
+        ALL,
         suites,
         whole=False,
-    ),  # fmt: skip
+    ),
     "strategies": Table("Strategies over all sources", ("default",), strategies),
     "headlines": Table(
         "Gaps that the text stands on, with both intervals", ("triangle", "depth", "mnist-fashion"), headlines
