@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli import check, diff, export, listing, new, plan, report, reproduce, run, show, status, table
+from bench.cli import check, debug, diff, export, listing, merge, new, plan, report, reproduce, run, show, status, table
 
 _EPILOG = "A first run: ntbench new pair mine, then ntbench run mine.toml"
 
@@ -45,6 +45,8 @@ def command() -> Any:
     app.command("diff")(diff.diff)
     app.command("reproduce")(reproduce.reproduce)
     app.command("status")(status.status)
+    app.command("merge")(merge.merge)
+    app.command("debug")(debug.debug)
     app.command("show")(show.show)
     app.command("list")(listing.list_names)
     app.command("check")(check.check)

@@ -21,6 +21,30 @@ if TYPE_CHECKING:
 
 DEVICES = ("auto", "cpu", "cuda")
 LAUNCHERS = ("inline", "processes", "ray")
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", metavar="SECONDS", help="A trial that takes longer counts as failed.")
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard", metavar="I/N", help="Only share I of N, in a folder of its own; ntbench merge makes one of all."
+    ),
+]
+LauncherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher",
+        metavar="|".join(LAUNCHERS),
+        help="Where trials run: this process, local ones or a Ray cluster.  [default: processes]",
+    ),
+]
+Address = Annotated[
+    str | None, typer.Option("--address", metavar="HOST:PORT", help="Of a Ray cluster.  [default: one on this machine]")
+]
+Cpus = Annotated[float | None, typer.Option("--cpus", metavar="N", help="CPUs that a Ray worker takes.  [default: 1]")]
+Gpus = Annotated[
+    float | None, typer.Option("--gpus", metavar="N", help="GPUs that a Ray worker takes; 0.25: four share one.")
+]
 
 
 def run(
@@ -39,33 +63,12 @@ def run(
     ),
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run what failed before again.")] = False,
     plugin: Plugins = None,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="SECONDS", help="A trial that takes longer counts as failed.")
-    ] = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard", metavar="I/N", help="Only share I of N, in a folder of its own; ntbench merge makes one of all."
-        ),
-    ] = None,
-    launcher: Annotated[
-        str | None,
-        typer.Option(
-            "--launcher",
-            metavar="|".join(LAUNCHERS),
-            help="Where trials run: this process, local ones or a Ray cluster.  [default: processes]",
-        ),
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option("--address", metavar="HOST:PORT", help="Of a Ray cluster.  [default: one on this machine]"),
-    ] = None,
-    cpus: Annotated[
-        float | None, typer.Option("--cpus", metavar="N", help="CPUs that a Ray worker takes.  [default: 1]")
-    ] = None,
-    gpus: Annotated[
-        float | None, typer.Option("--gpus", metavar="N", help="GPUs that a Ray worker takes; 0.25: four share one.")
-    ] = None,
+    timeout: Timeout = None,
+    shard: ShardOption = None,
+    launcher: LauncherOption = None,
+    address: Address = None,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
 ) -> None:
     """Run what is missing of a suite.
 

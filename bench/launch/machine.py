@@ -35,8 +35,11 @@ def choose_device(device: str) -> str:
 
 def default_jobs(device: str) -> int:
     """Return how many workers to start: one a usable core, or one for a GPU."""
-    if device == "cuda":
-        return 1
+    return 1 if device == "cuda" else usable_cores()
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,0 +1,105 @@
+"""``ntbench debug``: one trial again, in this process, with a debugger where it goes wrong."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.cli.options import TrustedPlugins
+
+if TYPE_CHECKING:
+    from bench.store import Stored
+    from bench.suite import Plan
+    from bench.trial import SourceModel, Trial
+
+RUNS = Path("runs")
+FAILED = 1
+
+
+def debug(
+    trial: Annotated[
+        str, typer.Argument(metavar="TRIAL", help="The key of a trial or source model, or how it begins.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Its run folder.  [default: look under runs]")
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks are trained.")] = (
+        "auto"
+    ),
+    plugin: TrustedPlugins = None,
+) -> None:
+    """Run one trial of a run folder again and open the debugger (pdb) where it goes wrong.
+
+    It runs in this process, on one thread, as a worker would run it; nothing is written to the run folder.
+    Ctrl-C opens the debugger too, for what hangs. Keys: ntbench status DIR --json, or the column "key" of
+    the table.
+
+    Exit codes: 0 the trial went well, 1 it failed.
+    """
+    from bench.cli.options import load_plugins
+    from bench.launch.alone import run_alone
+    from bench.launch.machine import choose_device
+
+    load_plugins(plugin)
+    folder, stored, key = _find_folder(trial, out)
+    plan, unit = _find_unit(folder, stored, key)
+    print(f"{key} of {folder}: running", file=sys.stderr, flush=True)
+    try:
+        record = run_alone(plan, unit, stored, folder, choose_device(device))
+    except (Exception, KeyboardInterrupt) as error:
+        import pdb
+
+        traceback.print_exc()
+        pdb.post_mortem(error.__traceback__)
+        raise typer.Exit(FAILED) from None
+    _say_result(record)
+
+
+def _find_folder(key: str, out: Path | None) -> tuple[Path, Stored, str]:
+    """Return the one folder that holds a key that begins so, what it holds, and the whole key."""
+    from bench.cli.stored import read_folder
+    from bench.errors import BenchError
+    from bench.store import ledgers
+
+    folders = [out] if out else [p for p in sorted(RUNS.glob("*")) if p.is_dir() and ledgers(p)]
+    found = []
+    for folder in folders:
+        stored = read_folder(folder)
+        known = dict.fromkeys([*stored.failed, *stored.done, *stored.models])
+        found += [(folder, stored, name) for name in known if key and name.startswith(key)]
+    where = out or f"any folder under {RUNS}"
+    if not found:
+        raise BenchError(f'no trial or source model of {where} has a key that starts with "{key}"')
+    if len(found) > 1:
+        several = ", ".join(f"{name} in {folder}" for folder, _, name in found[:4])
+        raise BenchError(f'{len(found)} keys start with "{key}": {several}; give more of it, or --out')
+    return found[0]
+
+
+def _find_unit(folder: Path, stored: Stored, key: str) -> tuple[Plan, Trial | SourceModel]:
+    from bench.cli.stored import suites_of
+    from bench.errors import BenchError
+    from bench.launch.alone import find_unit
+    from bench.suite import Plan
+
+    suites, problems = suites_of(folder, stored)
+    for suite in suites:
+        plan = Plan.of(suite, stored)
+        unit = find_unit(plan, key)
+        if unit is not None:
+            return plan, unit
+    why = "; ".join(problems) or "the suite was changed since, or run with other seeds"
+    raise BenchError(f"{key} is none of the trials of {folder} as its suites read now: {why}")
+
+
+def _say_result(record: dict[str, Any]) -> None:
+    row = record.get("row", record)
+    names = ("test_accuracy", "val_accuracy", "source_accuracy", "learning_rate", "steps", "best_step", "seconds")
+    print(f"{record['key']}: ok")
+    for name in names:
+        if row.get(name) is not None:
+            print(f"  {name}: {row[name]}")

@@ -1,0 +1,335 @@
+"""Run units on the machines of a Ray cluster. Nothing else imports Ray.
+
+Each worker is a Ray actor that takes its share of a node's CPUs and GPUs and has a worker process of its
+own, so that what befalls a trial is found out as it is on one machine. Tasks, source models and plug-ins go
+to the nodes through Ray's object store, each once a worker, and lie there in a temporary folder; what units
+make comes back the same way, and the driver alone writes. When a node dies, its units run elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from bench.errors import BenchError
+from bench.launch.deaths import Deaths
+from bench.launch.feed import Feed
+from bench.launch.machine import usable_cores
+from bench.launch.means import Means
+from bench.launch.node import Node, versions
+from bench.launch.published import Load
+from bench.launch.shipping import needs, portable
+from bench.launch.units import Death, Done, time_limit
+from bench.suite.plan import Plan
+from bench.trial import Unit
+
+CONNECT = 20.0  # s
+WAIT = 1.0  # s between two looks at the cluster
+PATIENCE = 120.0  # s that no worker at all may be there
+STARTS = 3  # workers that fail to start, one after the other, until the run gives up
+HELD = 2**30  # bytes of source models that the object store keeps for workers to come
+TRANSFER = 600.0  # s that what a unit made may take to come over
+ENVIRONMENT = "NTBENCH_"
+
+
+class _RayNode(Node):
+    """A worker on a node of Ray's."""
+
+    def __init__(self, run: str, environment: dict[str, str]):
+        node = ray.get_runtime_context().get_node_id()
+        super().__init__(f"{run}-{node[:12]}", ray.get, environment)
+
+
+@dataclass(eq=False)
+class _Slot:
+    """A worker and what it is at: starting (a reference, no unit), idle (neither) or busy (both)."""
+
+    index: int
+    actor: Any
+    reference: Any = None
+    unit: Unit | None = None
+    began: float = 0.0
+    sent: set[str] = field(default_factory=set)
+    node: str = "starting"
+    done: int = 0
+
+
+class RayCluster:
+    """Runs units on a Ray cluster; a context manager.
+
+    Parameters
+    ----------
+    means : Means
+        Resolved.
+    """
+
+    def __init__(self, means: Means):
+        self._means, self._run = means, secrets.token_hex(6)
+        self._slots: list[_Slot] = []
+        self._plan: Plan | None = None
+        self._stopping, self._failed_starts, self._mine = False, 0, False
+        self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._looked = self._alive = -math.inf
+
+    # --- the cluster -------------------------------------------------------------------------------
+
+    def __enter__(self) -> RayCluster:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if not ray.is_initialized():
+            self._connect()
+            self._mine = True
+        self._alive = time.monotonic()
+        self._staff()
+        return self
+
+    def _connect(self) -> None:
+        means = self._means
+        address = means.address or os.environ.get("RAY_ADDRESS") or "local"
+        options: dict[str, Any] = {}
+        if address == "local":
+            cores = usable_cores() if means.jobs is None else math.ceil(means.jobs * means.cpus)
+            options = {"num_cpus": max(1, cores), "include_dashboard": False}
+        _check_address(address)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise BenchError(f"--address {address}: no Ray cluster there: {str(error).splitlines()[0]}") from error
+
+    def __exit__(self, kind: type | None, *exception: object) -> None:
+        if not kind:
+            closing = [slot.actor.close.remote() for slot in self._slots if slot.reference is None]
+            if closing:
+                with suppress(RayError):
+                    ray.wait(closing, num_returns=len(closing), timeout=10)
+        for slot in self._slots:
+            with suppress(RayError):
+                ray.kill(slot.actor)
+        if self._mine:
+            ray.shutdown()
+
+    @property
+    def jobs(self) -> int:
+        """How many workers there are, or will be when all have started."""
+        return len(self._slots)
+
+    def _room(self) -> int:
+        """Return how many workers the nodes that are alive hold together."""
+        means, room = self._means, 0
+        for node in ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                shares = [has.get("CPU", 0.0) / means.cpus]
+                if means.gpus:
+                    shares.append(has.get("GPU", 0.0) / means.gpus)
+                room += int(min(shares) + 1e-9)
+        return room
+
+    def _staff(self) -> None:
+        """Start workers where there is room, now and when nodes join."""
+        if time.monotonic() - self._looked < WAIT:
+            return
+        self._looked = time.monotonic()
+        wanted = self._room()
+        if self._means.jobs is not None:
+            wanted = min(wanted, self._means.jobs)
+        while len(self._slots) < wanted:
+            self._slots.append(self._hire(len(self._slots)))
+
+    def _hire(self, index: int) -> _Slot:
+        means = self._means
+        environment = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)}
+        worker = ray.remote(_RayNode).options(num_cpus=means.cpus, num_gpus=means.gpus, max_restarts=0)
+        slot = _Slot(index, worker.remote(self._run, environment))
+        if self._plan is not None:
+            self._configure(slot)
+        return slot
+
+    # --- units -------------------------------------------------------------------------------------
+
+    def configure(self, plan: Plan, setup: dict[str, Any]) -> None:
+        """Say what the units belong to; `setup` is as :func:`bench.launch.units.setup_to_json` gives it."""
+        self._plan, self._deaths = plan, Deaths(plan)
+        self._tasks, self._sources = Path(setup["task_folder"]), Path(setup["source_folder"])
+        setup, files = portable(setup, plan)
+        self._setup = ray.put(setup)
+        self._common = {place: ray.put(_bytes(path)) for place, path in files.items()}
+        self._data: dict[str, Any] = {}
+        for slot in self._slots:
+            self._configure(slot)
+
+    def _configure(self, slot: _Slot) -> None:
+        slot.reference = slot.actor.configure.remote(self._setup, self._common)
+
+    def loads(self) -> list[Load]:
+        """Return what each worker is doing, and on which node."""
+        now = time.perf_counter()
+        return [
+            Load(str(slot.index), slot.node, slot.unit, now - slot.began if slot.unit else 0.0, slot.done)
+            for slot in list(self._slots)
+        ]
+
+    def stop(self) -> None:
+        """Start no further unit; those in flight are still finished and yielded."""
+        self._stopping = True
+
+    def run(self, units: Iterable[Unit]) -> Iterator[list[Done]]:
+        """Yield what came of units, as many as have finished meanwhile, in the order in which they finish."""
+        feed = Feed(units)
+        while True:
+            self._staff()
+            left = self._hand_out(feed)
+            if not left and not any(slot.unit for slot in self._slots):
+                return
+            waiting = {slot.reference: slot for slot in self._slots if slot.reference is not None}
+            self._check_patience()
+            if not waiting:
+                time.sleep(WAIT)
+                continue
+            ready, _ = ray.wait(list(waiting), timeout=WAIT)
+            if ready:
+                ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
+            done = [found for reference in ready if (found := self._take(waiting[reference], feed))]
+            if done:
+                yield done
+
+    def _hand_out(self, feed: Feed) -> bool:
+        """Give every idle worker a unit; return whether there may be more to give."""
+        if self._stopping:
+            return False
+        for slot in self._slots:
+            if slot.reference is None:
+                unit = feed.next(slot.index)
+                if unit is None:
+                    return False
+                limit = time_limit(unit, self._means.timeout)
+                slot.unit, slot.began = unit, time.perf_counter()
+                slot.reference = slot.actor.run.remote(unit, self._files(slot, unit), limit)
+        return True
+
+    def _files(self, slot: _Slot, unit: Unit) -> dict[str, Any]:
+        """Return references to the files that a unit reads and that its worker was not sent before."""
+        found = {}
+        for place, path in needs(self._plan, unit, self._tasks, self._sources).items():
+            if place not in slot.sent:
+                found[place] = self._model(place, path) if path.parent == self._sources else self._datum(place, path)
+                slot.sent.add(place)
+        return found
+
+    def _datum(self, place: str, path: Path) -> Any:
+        if place not in self._data:
+            self._data[place] = ray.put(_bytes(path))
+        return self._data[place]
+
+    def _model(self, place: str, path: Path) -> Any:
+        """Return the reference of a source model; those used least recently are let go where they are many."""
+        if place not in self._held:
+            self._held[place] = ray.put(_bytes(path)), path.stat().st_size
+            while sum(size for _, size in self._held.values()) > HELD and len(self._held) > 1:
+                self._held.popitem(last=False)
+        self._held.move_to_end(place)
+        return self._held[place][0]
+
+    def _take(self, slot: _Slot, feed: Feed) -> Done | None:
+        """Take a worker's answer: what came of its unit, or None where it has started, or the unit runs again."""
+        unit, seconds = slot.unit, time.perf_counter() - slot.began
+        try:
+            answer = ray.get(slot.reference, timeout=TRANSFER)
+        except RayTaskError:
+            raise  # a fault of ours
+        except RayError as error:
+            self._replace(slot, error)
+            death = Death(f"its Ray worker was lost: {_first_line(error)}", lost=True)
+            return self._died(Done(unit, [], seconds=seconds, death=death), slot, feed) if unit else None
+        slot.reference = slot.unit = None
+        self._alive, self._failed_starts = time.monotonic(), 0
+        if unit is None:
+            slot.node = answer["node"]
+            _check_versions(answer["versions"])
+            return None
+        slot.done += 1
+        if "error" in answer:
+            raise BenchError(f"a Ray worker cannot run trials: {answer['error']}")
+        done = Done(unit, answer["records"], answer["files"], answer["log"], answer["seconds"])
+        if answer["death"]:
+            done.death = Death(*answer["death"])
+            return self._died(done, slot, feed)
+        return done
+
+    def _died(self, done: Done, slot: _Slot, feed: Feed) -> Done | None:
+        again, done.records = self._deaths.after(done)
+        feed.again(slot.index, again)
+        return done if done.records else None
+
+    def _replace(self, slot: _Slot, error: RayError) -> None:
+        """Have another worker in the place of one that is lost."""
+        if slot.unit is None:
+            self._failed_starts += 1
+            if self._failed_starts >= STARTS + len(self._slots):
+                raise BenchError(f"Ray workers do not start: {error}")
+        with suppress(RayError):
+            ray.kill(slot.actor)
+        self._slots[slot.index] = self._hire(slot.index)
+
+    def _check_patience(self) -> None:
+        """Give up where no worker has answered or worked for long.
+
+        Raises
+        ------
+        BenchError
+            With what a worker needs.
+        """
+        if any(slot.unit for slot in self._slots):
+            self._alive = time.monotonic()
+        if time.monotonic() - self._alive > PATIENCE:
+            gpus = f" and {self._means.gpus:g} GPUs" if self._means.gpus else ""
+            raise BenchError(
+                f"no node of the Ray cluster could start a worker within {PATIENCE:g} s; a worker needs "
+                f"{self._means.cpus:g} CPUs{gpus} (--cpus, --gpus). The same command goes on from there"
+            )
+
+
+def _check_address(address: str) -> None:
+    """Demand that somebody listens at HOST:PORT; Ray itself would try for ever."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return  # "local", "auto" or a form of Ray's own
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT).close()
+    except (OSError, OverflowError) as error:
+        raise BenchError(f"--address {address}: no Ray cluster there: {error}") from None
+
+
+def _bytes(path: Path) -> np.ndarray:
+    """Return a file's bytes as an array, which Ray shares between the processes of a node without copying."""
+    return np.fromfile(path, np.uint8)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _check_versions(there: dict[str, str]) -> None:
+    """Demand of a node what results depend on.
+
+    Raises
+    ------
+    BenchError
+        When its versions are not the driver's.
+    """
+    wrong = [f"{name} {there[name]} there, {own} here" for name, own in versions().items() if there[name] != own]
+    if wrong:
+        raise BenchError(f"a node of the Ray cluster has other versions: {'; '.join(wrong)}")
