@@ -41,7 +41,7 @@ results: $(READY)
 	@for suite in $(SUITES); do \
 	  $(BIN)/ntbench run experiments/$$suite.toml && mkdir -p results/$$suite && \
 	  $(BIN)/ntbench export runs/$$suite --examples --out runs/$$suite/export && \
-	  (cd runs/$$suite && cp $(KEPT) *.png ../../results/$$suite/) || exit; \
+	  (cd runs/$$suite && cp $(KEPT) $$(ls weightings.csv 2>/dev/null) *.png ../../results/$$suite/) || exit; \
 	done
 
 # What the paper's first page loads, and a font file.
