@@ -117,6 +117,7 @@ FIGURES: dict[str, Kind] = {
         "At 0 a weighting did nothing, at 100 % as much as knowing which examples are harmful.",
         "bench.report.weights_figure:share_won_back",
         reads=ROWS,
+        brief=True,
     ),
     "accuracy_against_cost": Kind(
         "Accuracy against cost",

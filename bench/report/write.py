@@ -15,6 +15,7 @@ from bench.report.findings import findings
 from bench.report.grid import NEAR
 from bench.report.style import figure_style
 from bench.report.table import format_table
+from bench.report.weightings import sentences, weighted
 from bench.schema import OK, conform
 from bench.stats.gap import negative_transfer
 
@@ -40,8 +41,9 @@ def write_report(
     ``comparisons.parquet`` (one row a comparison), ``table.md``, the brief ones of
     :data:`bench.report.figures.FIGURES` that the rows suffice for (``gap_map.png``; for several targets,
     backbones or weightings one each, ``gap_map-<target>-<backbone>.png``), and ``report.md`` with
-    findings, warnings, table, figures and provenance. Every file is replaced in one step: an interruption
-    or a full disk leaves the old one.
+    findings, warnings, table, figures and provenance. Where source examples were weighted in more than one
+    way, ``weightings.csv`` says what each won back (:func:`bench.stats.won_back.won_back`). Every file is
+    replaced in one step: an interruption or a full disk leaves the old one.
 
     Parameters
     ----------
@@ -82,8 +84,11 @@ def write_report(
         written.append(_write(out / f"{name}.parquet", lambda file, t=bare: t.to_parquet(file, index=False)))
     table = format_table(comparisons, "md", near=near) if len(comparisons) else ""
     written.append(_write_text(out / "table.md", table or "No comparison has a result yet.\n"))
+    weights = weighted(rows)
+    if weights is not None:
+        written.append(_write_text(out / "weightings.csv", weights.to_csv(index=False, lineterminator="\n")))
     figures = write_figures(rows, comparisons, out, near=near, brief=True)
-    page = _page(rows, comparisons, table, figures, header or {}, near)
+    page = _page(rows, comparisons, weights, table, figures, header or {}, near)
     return [_write_text(out / "report.md", page), *written, *figures]
 
 
@@ -127,6 +132,7 @@ def write_figures(
 def _page(
     rows: pd.DataFrame,
     comparisons: pd.DataFrame,
+    weights: pd.DataFrame | None,
     table: str,
     figures: list[Path],
     header: Mapping[str, Any],
@@ -134,6 +140,8 @@ def _page(
 ) -> str:
     suites = ", ".join(sorted(rows["suite"].dropna().unique())) or "run"
     parts = [f"# Negative transfer in {suites}", "## Findings", _bullets(findings(comparisons, near=near))]
+    if weights is not None:
+        parts += ["## Weighting the source's examples", _bullets(sentences(weights))]
     cautions = [*rows.attrs.get("warnings", []), *comparisons.attrs["warnings"], *_failures(rows)]
     if cautions:
         parts += ["## What to keep in mind", _bullets(cautions)]

@@ -9,12 +9,17 @@ import numpy as np
 
 from bench.errors import DataError, nearest
 from bench.stats import paired
-from bench.stats.gap import COMPARISON_KEY, at_every_size, prepare
+from bench.stats.gap import COMPARISON_KEY, SCRATCH, SETTING, at_every_size, prepare
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UNIFORM, ORACLE = "uniform", "oracle"
+JUDGED = ["weight_auroc", "weight_average_precision", "effective_sample_size", "weight_fallbacks"]
+COLUMNS = [
+    "weighting", "n_seeds", "uniform_accuracy", "accuracy", "oracle_accuracy", "won", "won_low", "won_high", "winnable",
+    "share", "share_low", "share_high", "note", "uniform_ntg", "ntg", "relative_cost", *JUDGED,
+]  # fmt: skip
 PLACE = [name for name in COMPARISON_KEY if name != "weighting"]
 NOTHING = "oracle and uniform do not differ"
 WORSE = "the oracle is worse than uniform"
@@ -43,7 +48,10 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
         One row for each comparison's place and weighting other than those two: `n_seeds`,
         `uniform_accuracy`, `accuracy`, `oracle_accuracy`, `won` with `won_low` and `won_high` (over
         uniform, fraction of accuracy, paired t), `winnable` (oracle over uniform), `share`, `share_low`,
-        `share_high` and `note`. Without oracle rows the share is missing and `note` says that.
+        `share_high` and `note`. Without oracle rows the share is missing and `note` says that. Besides,
+        means over the seeds: `uniform_ntg` and `ntg`, the gap to scratch before and after;
+        `relative_cost`, seconds of source model and trial over uniform's; and what rows say of the weights
+        (:data:`JUDGED`).
 
     Raises
     ------
@@ -54,24 +62,43 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
 
     rows = prepare(rows)
     sized = rows[rows["target_size"] > 0]
+    plain = sized[sized["done"] & (sized["strategy"] == SCRATCH)]
+    scratch = {
+        tuple(map(str, place)): block.set_index("seed")["test_accuracy"].astype(float)
+        for place, block in plain.groupby(SETTING, dropna=False)
+    }
     rows = at_every_size(rows[rows["done"] & rows["source"].notna()], sized)
     known = sorted(rows["weighting"].dropna().unique())
     if uniform not in known:
         raise DataError(f'no transfer has the weighting "{uniform}"{nearest(uniform, known)}')
     found = []
     for place, part in rows.groupby(PLACE, dropna=False, sort=True):
-        arm = {
-            name: block.set_index("seed")["test_accuracy"].astype(float) for name, block in part.groupby("weighting")
-        }
+        arm = {name: block.set_index("seed") for name, block in part.groupby("weighting")}
         if uniform not in arm:
             continue
+        setting = dict(zip(PLACE, place, strict=True))
+        before = scratch.get(tuple(str(setting[name]) for name in SETTING))
         for name in sorted(set(arm) - {uniform, oracle}):
-            found.append(
-                dict(zip(PLACE, place, strict=True)) | {"weighting": name} | _one(arm, name, uniform, oracle, alpha)
+            one = _one(
+                {which: block["test_accuracy"].astype(float) for which, block in arm.items()},
+                name,
+                uniform,
+                oracle,
+                alpha,
             )
-    columns = [*PLACE, "weighting", "n_seeds", "uniform_accuracy", "accuracy", "oracle_accuracy", "won", "won_low",
-               "won_high", "winnable", "share", "share_low", "share_high", "note"]  # fmt: skip
-    return pd.DataFrame(found, columns=columns)
+            found.append(setting | {"weighting": name} | one | _besides(arm[uniform], arm[name], before))
+    return pd.DataFrame(found, columns=[*PLACE, *COLUMNS])
+
+
+def _besides(uniform: pd.DataFrame, mine: pd.DataFrame, scratch: pd.Series | None) -> dict[str, float]:
+    """Return the gap to scratch before and after, the relative cost, and what is known of the weights."""
+    found = {"uniform_ntg": math.nan, "ntg": math.nan}
+    if scratch is not None:
+        for name, block in (("uniform_ntg", uniform), ("ntg", mine)):
+            found[name] = float((scratch - block["test_accuracy"]).mean())
+    cost = [block["seconds"].fillna(0).add(block["source_seconds"].fillna(0)).mean() for block in (uniform, mine)]
+    found["relative_cost"] = float(cost[1] / cost[0]) if cost[0] > 0 else math.nan
+    return found | {name: float(mine[name].astype(float).mean()) for name in JUDGED}
 
 
 def _one(arm: dict[str, pd.Series], name: str, uniform: str, oracle: str, alpha: float) -> dict[str, Any]:

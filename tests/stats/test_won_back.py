@@ -98,3 +98,19 @@ def test_zero_shot_without_target_labels_is_compared_at_every_size():
     found = won_back(table)
     assert found["target_size"].tolist() == [20, 60]
     assert found["share"].to_numpy() == pytest.approx(np.mean(LEARNED - UNIFORM) / np.mean(ORACLE - UNIFORM))
+
+
+def test_the_gap_before_and_after_the_cost_and_what_is_known_of_the_weights():
+    learned = {"weighting": "learned", "weight_auroc": 0.9, "effective_sample_size": 50.0, "weight_fallbacks": 2}
+    table = frame(
+        scratch([0.7] * 8), transfer(UNIFORM, weighting="uniform", seconds=1.0, source_seconds=3.0),
+        transfer(ORACLE, weighting="oracle"), transfer(LEARNED, seconds=1.0, source_seconds=9.0, **learned),
+    )  # fmt: skip
+    row = won_back(table).iloc[0]
+    assert row["uniform_ntg"] == pytest.approx(np.mean(0.7 - UNIFORM))
+    assert row["ntg"] == pytest.approx(np.mean(0.7 - LEARNED))
+    assert row["relative_cost"] == pytest.approx(10 / 4)
+    assert (row["weight_auroc"], row["effective_sample_size"], row["weight_fallbacks"]) == (0.9, 50, 2)
+    assert math.isnan(row["weight_average_precision"])
+    alone = won_back(frame(transfer(UNIFORM, weighting="uniform"), transfer(LEARNED, **learned))).iloc[0]
+    assert math.isnan(alone["ntg"])
