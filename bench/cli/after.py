@@ -26,6 +26,7 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
     from bench.report.findings import findings
     from bench.report.grid import NEAR
     from bench.report.material import write_provenance
+    from bench.report.weightings import sentences, weighted
     from bench.report.write import write_report
     from bench.results import results_of
     from bench.stats.gap import negative_transfer
@@ -39,6 +40,8 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
         print_comparisons(comparisons, NEAR)
         print()
         say_list("Findings", findings(comparisons))
+    weights = weighted(rows)
+    say_list("Weighting the source's examples", [] if weights is None else sentences(weights))
     say_list("Warnings", [*rows.attrs.get("warnings", []), *comparisons.attrs["warnings"]])
     say_list("Written", map(str, written))
     sys.stdout.flush()

@@ -18,6 +18,7 @@ from bench.report.html_data import data_blocks, meta
 from bench.report.html_provenance import config_text, run_table, task_table, version_table
 from bench.report.packing import to_json
 from bench.report.svg import inline_svg
+from bench.report.weightings import sentences, weighted
 from bench.schema import OK, VERDICTS, similarity_columns
 
 if TYPE_CHECKING:
@@ -136,10 +137,10 @@ def _shares(material: Material) -> list[dict[str, Any]]:
 def _part(part: Part, near: str) -> dict[str, Any]:
     seeds = sorted({int(seed) for seed in part.rows["seed"].dropna()})
     said = f"{len(seeds)} seeds: {_ranges(seeds)}" if len(seeds) != 1 else f"1 seed: {seeds[0]}"
-    count = len(part.rows)
+    count, weights = len(part.rows), weighted(part.rows)
     return {
         "name": part.suite,
-        "findings": findings(part.comparisons, near=near),
+        "findings": [*findings(part.comparisons, near=near), *(sentences(weights) if weights is not None else ())],
         "about": f"{part.file}; {count:,} {'trial' if count == 1 else 'trials'}; {said}.",
         "config": config_text(part.config),
     }
