@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
+from bench.report.grid import depth_labels
 from bench.report.style import points
 from bench.stats.won_back import NOTHING, won_back
 
@@ -53,6 +55,67 @@ def sentences(table: pd.DataFrame) -> list[str]:
             f"{name} " + ", ".join(facts[:-1]) + f" and {facts[-1]}." if len(facts) > 1 else f"{name} {facts[0]}."
         )
     return said
+
+
+def share_tables(table: pd.DataFrame) -> str:
+    """Lay out, as Markdown, what each weighting won back: a table for each source and target size.
+
+    A cell is the share of the oracle's gain over uniform weights with its interval; where the oracle does not
+    surely gain, the gain over uniform weights in points stands in brackets.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`bench.stats.won_back.won_back` returns it.
+    """
+    labels = depth_labels(table)
+    table = table.assign(point=[str(labels[point]) for point in table[POINT].itertuples(index=False, name=None)])
+    blocks = []
+    for (target, backbone, source, size), part in table.groupby(["target", "backbone", "source", "target_size"]):
+        points_of = list(dict.fromkeys(part["point"]))
+        head = [f"{source} -> {target}, {size} labels ({backbone})", "AUROC", *points_of]
+        lines = [head, [":--", *("--:" for _ in head[1:])]]
+        first = part.drop_duplicates("point").set_index("point")
+        for name, column in (("uniform: accuracy", "uniform_accuracy"), ("oracle: accuracy", "oracle_accuracy")):
+            lines.append([name, "", *(_percent(first.at[point, column]) for point in points_of)])
+        for way, mine in part.groupby("weighting", sort=False):
+            cells = mine.set_index("point")
+            lines.append([way, _auroc(mine), *(_share(cells, point) for point in points_of)])
+        blocks.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
+    return "\n\n".join([*blocks, CAPTION])
+
+
+CAPTION = (
+    "Share of the oracle's gain over uniform weights that was won back, with its 95 % interval (Fieller). In "
+    "brackets, where the oracle does not surely gain: the gain over uniform weights in points, with its 95 % interval."
+)
+POINT = ["strategy", "transfer_depth", "frozen_depth"]
+
+
+def _percent(value: float) -> str:
+    return "" if isnan(value) else f"{100 * value:.1f} %"
+
+
+def _auroc(mine: pd.DataFrame) -> str:
+    """Return that of source models: joint training has weights of its own."""
+    row = mine.sort_values("strategy", key=lambda names: names == "joint", kind="stable").iloc[0]
+    if isnan(row["weight_auroc"]):
+        return ""
+    return f"{row['weight_auroc']:.2f}" + _ends(row["weight_auroc_low"], row["weight_auroc_high"], ".2f")
+
+
+def _share(cells: pd.DataFrame, point: str) -> str:
+    if point not in cells.index:
+        return ""
+    row = cells.loc[point]
+    if isnan(row["share"]):
+        gains = [points(row[name]) for name in ("won", "won_low", "won_high")]
+        return f"({gains[0]} [{gains[1]}, {gains[2]}])"
+    return f"{100 * row['share']:.0f} %" + _ends(100 * row["share_low"], 100 * row["share_high"], ".0f")
+
+
+def _ends(low: float, high: float, form: str) -> str:
+    return "" if isnan(low) else f" [{low:{form}}, {high:{form}}]"
 
 
 def _span(values: pd.Series, form: str, unit: str = "") -> str:

@@ -15,7 +15,7 @@ from bench.report.findings import findings
 from bench.report.grid import NEAR
 from bench.report.style import figure_style
 from bench.report.table import format_table
-from bench.report.weightings import sentences, weighted
+from bench.report.weightings import sentences, share_tables, weighted
 from bench.schema import OK, conform
 from bench.stats.gap import negative_transfer
 
@@ -141,7 +141,7 @@ def _page(
     suites = ", ".join(sorted(rows["suite"].dropna().unique())) or "run"
     parts = [f"# Negative transfer in {suites}", "## Findings", _bullets(findings(comparisons, near=near))]
     if weights is not None:
-        parts += ["## Weighting the source's examples", _bullets(sentences(weights))]
+        parts += ["## Weighting the source's examples", _bullets(sentences(weights)), share_tables(weights)]
     cautions = [*rows.attrs.get("warnings", []), *comparisons.attrs["warnings"], *_failures(rows)]
     if cautions:
         parts += ["## What to keep in mind", _bullets(cautions)]

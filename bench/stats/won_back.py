@@ -19,6 +19,7 @@ JUDGED = ["weight_auroc", "weight_average_precision", "effective_sample_size", "
 COLUMNS = [
     "weighting", "n_seeds", "uniform_accuracy", "accuracy", "oracle_accuracy", "won", "won_low", "won_high", "winnable",
     "share", "share_low", "share_high", "note", "uniform_ntg", "ntg", "relative_cost", *JUDGED,
+    "weight_auroc_low", "weight_auroc_high",
 ]  # fmt: skip
 PLACE = [name for name in COMPARISON_KEY if name != "weighting"]
 NOTHING = "oracle and uniform do not differ"
@@ -51,7 +52,7 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
         `share_high` and `note`. Without oracle rows the share is missing and `note` says that. Besides,
         means over the seeds: `uniform_ntg` and `ntg`, the gap to scratch before and after;
         `relative_cost`, seconds of source model and trial over uniform's; and what rows say of the weights
-        (:data:`JUDGED`).
+        (:data:`JUDGED`), `weight_auroc` with its interval over seeds.
 
     Raises
     ------
@@ -86,11 +87,11 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
                 oracle,
                 alpha,
             )
-            found.append(setting | {"weighting": name} | one | _besides(arm[uniform], arm[name], before))
+            found.append(setting | {"weighting": name} | one | _besides(arm[uniform], arm[name], before, alpha))
     return pd.DataFrame(found, columns=[*PLACE, *COLUMNS])
 
 
-def _besides(uniform: pd.DataFrame, mine: pd.DataFrame, scratch: pd.Series | None) -> dict[str, float]:
+def _besides(uniform: pd.DataFrame, mine: pd.DataFrame, scratch: pd.Series | None, alpha: float) -> dict[str, float]:
     """Return the gap to scratch before and after, the relative cost, and what is known of the weights."""
     found = {"uniform_ntg": math.nan, "ntg": math.nan}
     if scratch is not None:
@@ -98,7 +99,10 @@ def _besides(uniform: pd.DataFrame, mine: pd.DataFrame, scratch: pd.Series | Non
             found[name] = float((scratch - block["test_accuracy"]).mean())
     cost = [block["seconds"].fillna(0).add(block["source_seconds"].fillna(0)).mean() for block in (uniform, mine)]
     found["relative_cost"] = float(cost[1] / cost[0]) if cost[0] > 0 else math.nan
-    return found | {name: float(mine[name].astype(float).mean()) for name in JUDGED}
+    found |= {name: float(mine[name].astype(float).mean()) for name in JUDGED}
+    seen = mine["weight_auroc"].dropna().astype(float).to_numpy()
+    _, found["weight_auroc_low"], found["weight_auroc_high"], _ = paired.summary(seen, alpha)
+    return found
 
 
 def _one(arm: dict[str, pd.Series], name: str, uniform: str, oracle: str, alpha: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic_suite import synthetic_rows
 
-from bench.report.weightings import sentences, weighted
+from bench.report.weightings import sentences, share_tables, weighted
 from bench.report.write import write_report
 from bench.stats.won_back import won_back
 
@@ -43,3 +43,14 @@ def test_a_run_with_weightings_says_so_in_its_folder_and_others_do_not(rows, tmp
     write_report(plain, tmp_path / "plain")
     assert not (tmp_path / "plain" / "weightings.csv").exists()
     assert "Weighting the source" not in (tmp_path / "plain" / "report.md").read_text()
+
+
+def test_a_table_for_each_source_and_size_holds_shares_with_their_intervals(rows):
+    found = won_back(rows)
+    text = share_tables(found)
+    row = found.iloc[0]
+    assert "| noise -> digits, 20 labels" in text
+    cell = f"{100 * row.share:.0f} % [{100 * row.share_low:.0f}, {100 * row.share_high:.0f}]"
+    assert f"| learned | 0.93 [0.93, 0.93] | {cell} |" in text
+    nothing = found.assign(share=np.nan, share_low=np.nan, share_high=np.nan)
+    assert f"| (+{100 * row.won:.1f} [" in share_tables(nothing)
