@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help install bench test results paper paper-files benchmarks lint clean
+.PHONY: help install bench test results paper paper-files benchmarks reliability lint clean
 
 help:
 	@echo "make bench       install, run the default suite, print its table and where the report is"
@@ -14,6 +14,7 @@ help:
 	@echo "make paper       build paper/paper.pdf; needs a LaTeX"
 	@echo "make paper-files rebuild the paper's numbers, tables and figures from results/"
 	@echo "make benchmarks  measure speed against other ways; writes results/benchmarks/ratios.csv"
+	@echo "make reliability kill, fill, damage and lock runs; writes results/reliability/faults.csv"
 	@echo "make lint        check style"
 	@echo "make clean       remove $(VENV) (runs and results stay)"
 
@@ -68,6 +69,10 @@ paper-files: $(READY)
 benchmarks: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,benchmarks]'
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# About half an hour. ARGS names some faults: make reliability ARGS="'torn last line' --tries 5".
+reliability: $(READY)
+	$(BIN)/python -m tests.reliability $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 
 from bench.backbones.base import Backbone, build
 from bench.errors import BenchError, DataError, nearest
+from bench.identity import canonical
 from bench.model_files import file_digest, path_of
 from bench.records import describe_error, failed_source
 from bench.registry import BACKBONES
@@ -181,8 +183,19 @@ def save_source(network: Backbone, record: dict[str, Any], path: Path) -> dict[s
     own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("companion.")}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
     described = {name: record[name] for name in ("key", "classes", "source_accuracy", "weights")}
+    described["digest"] = _content_digest(described, state)
     write_whole(path, lambda place: save_file(state, place, metadata={"ntbench": json.dumps(described)}))
     return record | {"file": file_digest(path)}
+
+
+def _content_digest(described: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> str:
+    """Return the digest of all that a source model's file says: safetensors itself would not notice a flipped bit."""
+    said = {name: value for name, value in described.items() if name != "digest"}
+    found = hashlib.blake2b(canonical(said).encode(), digest_size=10)
+    for name, tensor in sorted(state.items()):
+        found.update(canonical([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def save_weights(weights: Weights, path: Path) -> None:
@@ -211,6 +224,8 @@ def load_source(plan: Plan, model: SourceModel, folder: Path, device: torch.devi
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if described["key"] != model.key:
             raise ValueError(f"it is the model {described['key']}, put in the place of another")
+        if described.get("digest", found := _content_digest(described, state)) != found:
+            raise ValueError("its content is not what was written")
         network = build(spec.name, model.shape, len(described["classes"]), 0, 0, **spec.arguments)
         network.load_state_dict(state)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:

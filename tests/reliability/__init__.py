@@ -1,0 +1,1 @@
+"""What becomes of a run whose machine, disk, files or processes fail: ``python -m tests.reliability``."""
