@@ -1,88 +1,111 @@
-"""``ntbench status``: how a run folder stands."""
+"""``ntbench status``: how a run folder stands, and what the run in it does."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
-from dataclasses import dataclass, field
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import Folder
+from bench.cli.options import Folder, TrustedPlugins, load_plugins
+from bench.cli.state import FolderState, RunState, error_of, read_folder_once, run_state, state_of, trace_of
 
 if TYPE_CHECKING:
-    from bench.store import Stored
+    from collections.abc import Callable, Iterator
+
+    from bench.cli.state import Failures
 
 SHOWN_ERRORS = 5
-GUESSED = 0.05  # share of a time left up to which it is more than a guess
-
-
-@dataclass
-class _Failures:
-    """What went wrong in a folder: the last failure of every unit that has not succeeded since."""
-
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Take one record in."""
-        if record["kind"] not in ("trial", "source", "similarity"):
-            return
-        from bench.cli.progress import has_failed
-
-        key = record.get("key", "")
-        if has_failed(record):
-            self.records[key] = record
-        else:
-            self.records.pop(key, None)
-
-    def counts(self) -> Counter[str]:
-        """How often each error stands there."""
-        return Counter(error_of(record) for record in self.records.values())
-
-
-def error_of(record: dict[str, Any]) -> str:
-    """Return the error of a failed unit's record."""
-    return record.get("row", record).get("error") or "no message"
-
-
-def trace_of(record: dict[str, Any]) -> str:
-    """Return the traceback of a failed unit's record."""
-    return record.get("detail", record).get("traceback") or ""
+SHOWN_WORKERS = 16
+EVERY = 2.0  # s between two looks
+IDLE = 10.0  # times the cost of reading the ledger that pass until it is read again
 
 
 def status(
     folder: Folder,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs; bench/cli/state.py has its shape.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Look again every two seconds, until the run ends.")
+    ] = False,
     traceback: Annotated[
         str | None, typer.Option("--traceback", metavar="KEY", help="The traceback of a failed trial, by its key.")
     ] = None,
+    log: Annotated[
+        str | None, typer.Option("--log", metavar="KEY", help="What a trial printed, by its key or its beginning.")
+    ] = None,
+    plugin: TrustedPlugins = None,
 ) -> None:
-    """Say how a run folder stands.
+    """Say how a run folder stands, also from another terminal or machine while the run goes on.
 
     Trials done, failed and missing, their errors, damage to the ledger, and what ran last with which
-    versions.
+    versions; of a run that goes on, its stage, rate, time left, and what each worker has in work.
     """
-    from bench.cli.stored import read_folder
-    from bench.store import read_records
-
-    stored = read_folder(folder)
-    failures = _Failures()
-    for record in read_records(folder):
-        failures.add(record)
-    if traceback is not None:
-        _print_traceback(failures, traceback)
-        return
-    found = _state(folder, stored, failures)
-    if as_json:
-        print(json.dumps(found, indent=2))
+    load_plugins(plugin)
+    if log is not None:
+        _print_log(folder, log)
+    elif traceback is not None:
+        _print_traceback(read_folder_once(folder)[1], traceback)
+    elif follow:
+        _follow(folder, (lambda found: print(json.dumps(found), flush=True)) if as_json else _Screen())
     else:
-        _print_state(found)
+        found = state_of(folder, *read_folder_once(folder))
+        print(json.dumps(found, indent=2) if as_json else text_of(found))
+        if not as_json:
+            _print_notes(found)
 
 
-def _print_traceback(failures: _Failures, key: str) -> None:
+def _follow(folder: Path, show: Callable[[FolderState], None]) -> None:
+    """Show how a folder stands until no run holds it."""
+    for found in _looks(folder):
+        show(found)
+        if not found["running"]:
+            return
+        time.sleep(EVERY)
+
+
+def _looks(folder: Path) -> Iterator[FolderState]:
+    """Yield how a folder stands, again and again; what costs time to read only now and then."""
+    while True:
+        began = time.monotonic()
+        found = state_of(folder, *read_folder_once(folder))
+        cost = time.monotonic() - began
+        yield found
+        while found["running"] and time.monotonic() - began < IDLE * cost:
+            yield {**found, "now": run_state(folder, found["suites"])}
+
+
+class _Screen:
+    """Shows a state in place of the one before on a terminal, one below the other anywhere else."""
+
+    def __init__(self) -> None:
+        from bench.cli.terminal import is_terminal
+
+        self._clear = "\x1b[H\x1b[2J" if is_terminal(sys.stdout) else ""
+
+    def __call__(self, found: FolderState) -> None:
+        print(f"{self._clear}{text_of(found)}", flush=True)
+        if not found["running"]:
+            _print_notes(found)
+
+
+def _print_log(folder: Path, key: str) -> None:
+    from bench.errors import BenchError, StoreError
+    from bench.launch.folder import LOGS
+
+    if not folder.is_dir():
+        raise StoreError(f"no run folder at {folder}")
+    logs = sorted(path for path in (folder / LOGS).glob("*.log") if key and path.name.startswith(key))
+    if not logs:
+        raise BenchError(f'no trial or source model whose key starts with "{key}" has a log in {folder / LOGS}')
+    for path in logs:
+        print(f"{path.stem}:")
+        print(path.read_text(encoding="utf-8", errors="replace").rstrip())
+
+
+def _print_traceback(failures: Failures, key: str) -> None:
     from bench.errors import BenchError
 
     matching = [record for known, record in failures.records.items() if key and known.startswith(key)]
@@ -93,81 +116,81 @@ def _print_traceback(failures: _Failures, key: str) -> None:
         print(trace_of(record).rstrip() or "(no traceback: it was not tried, because of the error above)")
 
 
-def _state(folder: Path, stored: Stored, failures: _Failures) -> dict[str, Any]:
-    """Gather what there is to say."""
-    from bench.cli.stored import suites_of
-    from bench.suite import Plan
-    from bench.suite.count import count
-    from bench.suite.estimate import estimate
-
-    suites, problems = suites_of(folder, stored)
-    by_suite = {}
-    for suite in suites:
-        plan = Plan.of(suite, stored)
-        counts = count(plan, stored)
-        by_suite[suite.name] = {
-            name: {"done": tally.done, "failed": tally.failed, "missing": tally.missing}
-            for name, tally in (("trials", counts.all_trials), ("source_models", counts.all_models))
-        }
-        left = estimate(plan, counts)
-        by_suite[suite.name]["seconds_left"] = left.seconds if left.guessed <= GUESSED else None
-    seconds = sum(stored.done.values())
-    last = {k: v for k, v in stored.runs[-1].items() if k not in ("kind", "config")} if stored.runs else None
-    return {
-        "folder": str(folder),
-        "stored": {"done": len(stored.done), "failed": len(stored.failed), "source_models": len(stored.models)},
-        "suites": by_suite,
-        "seconds_per_trial": seconds / len(stored.done) if stored.done else None,
-        "errors": [{"error": error, "count": n} for error, n in failures.counts().most_common()],
-        "a_failed_key": next(iter(failures.records), None),
-        "damage": str(stored.damage) or None,
-        "problems": problems,
-        "running": _is_held(folder),
-        "last_run": last,
-    }
-
-
-def _is_held(folder: Path) -> bool | None:
-    """Whether a run holds the folder now; None where that cannot be told."""
-    from filelock import FileLock, Timeout
-
-    path = folder / ".lock"
-    if not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return None
-
-
-def _print_state(found: dict[str, Any]) -> None:
+def text_of(found: FolderState) -> str:
+    """Write a state for a person."""
     from bench.cli.wording import counted, duration, state
 
     running = {True: ", running now", False: "", None: ""}[found["running"]]
-    print(f"{found['folder']}{running}")
+    lines = [f"{found['folder']}{running}"]
+    if found["now"]:
+        lines += _now(found["now"])
+    if found["killed"]:
+        who = found["killed"]
+        lines.append(f"the last run (process {who['pid']} on {who['host']}) was killed after {who['updated']}")
     for name, counts in found["suites"].items():
         for what in ("source_models", "trials"):
-            print(f"suite {name}, {what.replace('_', ' ')}: {state(**counts[what])}")
+            lines.append(f"suite {name}, {what.replace('_', ' ')}: {state(**counts[what])}")
         if counts["seconds_left"]:
-            print(f"suite {name}, left: about {duration(counts['seconds_left'])} of training on one worker")
+            lines.append(f"suite {name}, left: about {duration(counts['seconds_left'])} of training on one worker")
     stored = found["stored"]
-    print(f"stored: {counted(stored['done'], 'finished trial')}, {stored['failed']:,} failed")
+    lines.append(f"stored: {counted(stored['done'], 'finished trial')}, {stored['failed']:,} failed")
     if found["seconds_per_trial"] is not None:
-        print(f"rate: {duration(found['seconds_per_trial'])} a trial on one worker")
-    if found["errors"]:
-        print(f"errors ({counted(sum(e['count'] for e in found['errors']), 'failed unit')}):")
-        for entry in found["errors"][:SHOWN_ERRORS]:
-            print(f"  {entry['count']} x {entry['error']}")
-        if len(found["errors"]) > SHOWN_ERRORS:
-            print(f"  ... and {len(found['errors']) - SHOWN_ERRORS} more kinds (--json has all)")
-        print(f"  a traceback: ntbench status {found['folder']} --traceback {found['a_failed_key'][:10]}")
+        lines.append(f"rate: {duration(found['seconds_per_trial'])} a trial on one worker")
+    lines += _errors(found)
+    if found["last_run"] and not found["now"]:
+        lines.append("last run:")
+        lines += [f"  {key}: {_value(value)}" for key, value in found["last_run"].items()]
+    return "\n".join(map(printable, lines))
+
+
+def _now(run: RunState) -> list[str]:
+    from bench.cli.wording import counted, duration, rate
+
+    lines, stage = [f"process {run['pid']} on {run['host']}, since {run['since']}"], run["stage"]
+    if stage:
+        said = [f"{stage['done']:,} of {stage['total']:,}" if stage["total"] else "begins"]
+        said += [f"{stage['failed']:,} failed"] if stage["failed"] else []
+        said += [rate(run["per_second"])] if run["per_second"] else []
+        said += [f"about {duration(run['seconds_left'])} left"] if run["seconds_left"] else []
+        lines.append(f"{stage['name'] or 'starting'}: {', '.join(said)}")
+    if len(run["nodes"]) > 1:
+        for node in run["nodes"]:
+            busy = f"{node['busy']} of {counted(node['workers'], 'worker')} busy"
+            lines.append(f"  {node['node']}: {busy}, {counted(node['done'], 'unit')} done")
+    for worker in run["workers"][:SHOWN_WORKERS]:
+        work = "idle"
+        if worker["busy"]:
+            many = f" and {worker['units'] - 1} more" if worker["units"] > 1 else ""
+            work = f"{(worker['keys'] or ['a check'])[0][:10]}{many} since {duration(worker['seconds'])}"
+        lines.append(f"  worker {worker['worker']} on {worker['node']}: {work}")
+    if len(run["workers"]) > SHOWN_WORKERS:
+        lines.append(f"  ... and {len(run['workers']) - SHOWN_WORKERS} more workers (--json has all)")
+    return lines
+
+
+def _errors(found: FolderState) -> list[str]:
+    from bench.cli.wording import counted
+
+    errors = found["errors"]
+    if not errors:
+        return []
+    lines = [f"errors ({counted(sum(e['count'] for e in errors), 'failed unit')}):"]
+    lines += [f"  {entry['count']} x {entry['error']}" for entry in errors[:SHOWN_ERRORS]]
+    if len(errors) > SHOWN_ERRORS:
+        lines.append(f"  ... and {len(errors) - SHOWN_ERRORS} more kinds (--json has all)")
+    lines.append(f"  a traceback: ntbench status {found['folder']} --traceback {found['a_failed_key'][:10]}")
+    return lines
+
+
+def _value(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _print_notes(found: FolderState) -> None:
     for problem in filter(None, [found["damage"], *found["problems"]]):
-        print(f"note: {problem}", file=sys.stderr)
-    if found["last_run"]:
-        print("last run:")
-        for key, value in found["last_run"].items():
-            shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-            print(f"  {key}: {shown}")
+        print(f"note: {printable(problem)}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """Return text without what would steer a terminal: a ledger may come from somebody else."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

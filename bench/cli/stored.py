@@ -22,11 +22,21 @@ def read_folder(folder: Path) -> Stored:
     StoreError
         When there is no such folder or it holds no ledger.
     """
+    demand_ledger(folder)
+    return read_stored(folder)
+
+
+def demand_ledger(folder: Path) -> None:
+    """Raise where there is no run folder, or nothing was run there.
+
+    Raises
+    ------
+    StoreError
+    """
     if not folder.is_dir():
         raise StoreError(f"no run folder at {folder}")
     if not ledgers(folder):
         raise StoreError(f"{folder} holds no ledger.jsonl: nothing was run there")
-    return read_stored(folder)
 
 
 def suites_of(folder: Path, stored: Stored) -> tuple[list[Suite], list[str]]:

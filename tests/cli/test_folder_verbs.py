@@ -48,10 +48,10 @@ def test_status_for_programs(finished, tmp_path, ntbench):
     found = json.loads(ntbench("status", folder, "--json").out)
     assert found["suites"]["small"]["trials"] == {"done": TRIALS - 2, "failed": 1, "missing": 1}
     assert found["suites"]["small"]["seconds_left"] > 0
-    assert found["errors"] == [{"error": "ValueError: no luck", "count": 1}]
+    assert found["errors"] == [{"error": "ValueError: no luck", "count": 1, "key": failed["key"]}]
     assert f"1 line of the ledger ({trials[1] + 1}) damaged" in found["damage"]
     assert found["running"] is False
-    assert found["last_run"]["jobs"] == 0
+    assert (found["last_run"]["launcher"], found["last_run"]["jobs"]) == ("inline", 1)
     text = ntbench("status", folder)
     assert "1 x ValueError: no luck" in text.out
     assert re.search(r"suite small, left: about .* of training on one worker", text.out)
