@@ -172,7 +172,7 @@ def _data(part: Part) -> Values:
     for name, card in part.tasks.items():
         values |= {
             f"{name}.train": count(card["n_train"]), f"{name}.test": count(card["n_test"]),
-            f"{name}.classes": count(len(card["classes"])),
+            f"{name}.classes": count(len(card["classes"])), f"{name}.rarest": count(min(card["class_counts"])),
         }  # fmt: skip
     return values
 
