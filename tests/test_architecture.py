@@ -243,3 +243,8 @@ def test_files_that_are_no_modules_are_part_of_what_is_installed():
     others = {p for p in package.rglob("*") if p.is_file() and p.suffix != ".py" and "__pycache__" not in p.parts}
     assert {"report.html", "py.typed"} <= {path.name for path in others}
     assert others <= shipped
+
+
+def test_higher_is_imported_in_one_module():
+    users = [name for name, path in MODULES.items() if "higher" in {other.split(".")[0] for other in imports(path)}]
+    assert users == ["bench.weighting.unrolled"]
