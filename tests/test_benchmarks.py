@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 
 import pytest
-from benchmarks import careful, cut, growth, lanes, ratios, startup, step, suite, tutorial, weighting
+from benchmarks import careful, cut, growth, lanes, launch, ratios, startup, step, suite, tutorial, weighting
 from benchmarks.__main__ import BENCHMARKS, main
 
 import bench
@@ -288,3 +288,39 @@ def test_the_table_of_weighted_steps():
     assert aims["weighting: speed of MW-Net, small", "higher"] == ">= 0.01"
     assert weighting.alone("plain", "cpu") > 50
     assert torch.get_num_threads() == 1
+
+
+def test_empty_trials_are_rows_that_nobody_trained(tmp_path, capsys):
+    from bench import runner
+
+    before = runner.Runner.run_trials, runner.trainable_parameters
+    try:
+        launch.empty(str(tmp_path / "empty"), '{"jobs": 0}', "20")
+    finally:
+        runner.Runner.run_trials, runner.trainable_parameters = before
+    assert float(capsys.readouterr().out) > 0
+    rows = load_results(tmp_path / "empty" / "run")
+    assert Counter(rows.strategy) == {"scratch": 10, "feature-extraction": 10}
+    assert set(rows.seconds) == {0.0}
+    assert set(rows.test_accuracy) == {1.0}
+    assert sum(r["kind"] == "source" for r in read_records(tmp_path / "empty" / "run")) == 1
+
+
+def test_ways_to_run_take_turns_and_what_is_not_installed_is_said(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def fake(*arguments):
+        asked.append(arguments)
+        return "600"
+
+    monkeypatch.setattr(launch, "_in_process", fake)
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
+    found = launch.measure(ratios.Options(rounds=2))
+    assert [line.benchmark for line in found][1:] == [
+        f"launch: empty trials by {n}" for n in ("1 process", "2 processes")
+    ]
+    assert [line.met for line in found[1:]] == ["yes", "yes"]
+    assert "Ray is not installed" in capsys.readouterr().out
+    suites = [tuple(arguments[4:]) for arguments in asked if arguments[0] == "suite"]
+    assert len(suites) == 4
+    assert suites[0] == suites[3] != suites[1] == suites[2]

@@ -15,7 +15,7 @@ import secrets
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ from bench.launch.published import Load
 from bench.launch.shipping import needs, portable
 from bench.launch.units import Death, Done, time_limit
 from bench.suite.plan import Plan
-from bench.trial import Unit
+from bench.trial import Group, Trial, Unit
 
 CONNECT = 20.0  # s
 WAIT = 1.0  # s between two looks at the cluster
@@ -43,6 +43,8 @@ PATIENCE = 120.0  # s that no worker at all may be there
 STARTS = 3  # workers that fail to start, one after the other, until the run gives up
 HELD = 2**30  # bytes of source models that the object store keeps for workers to come
 TRANSFER = 600.0  # s that what a unit made may take to come over
+AHEAD = 0.1  # s of work that may wait at a worker, so that it does not wait itself
+DEPTH = 8  # units that may
 ENVIRONMENT = "NTBENCH_"
 
 
@@ -56,12 +58,24 @@ class _RayNode(Node):
 
 @dataclass(eq=False)
 class _Slot:
-    """A worker and what it is at: starting (a reference, no unit), idle (neither) or busy (both)."""
+    """A worker and what it has in work.
+
+    Attributes
+    ----------
+    starting : reference or None
+        Of the answer that it is ready.
+    pending : dict of reference to unit
+        In the order in which they are run: where units are quick, some wait there for their turn.
+    began : float
+        When the first of them did.
+    sent : set of str
+        Places of the files that it has.
+    """
 
     index: int
     actor: Any
-    reference: Any = None
-    unit: Unit | None = None
+    starting: Any = None
+    pending: dict[Any, Unit] = field(default_factory=dict)
     began: float = 0.0
     sent: set[str] = field(default_factory=set)
     node: str = "starting"
@@ -81,6 +95,7 @@ class RayCluster:
         self._means, self._run = means, secrets.token_hex(6)
         self._slots: list[_Slot] = []
         self._plan: Plan | None = None
+        self._pace: dict[Hashable, float] = {}
         self._stopping, self._failed_starts, self._mine = False, 0, False
         self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._looked = self._alive = -math.inf
@@ -106,12 +121,14 @@ class RayCluster:
         _check_address(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise BenchError(f"--address {address}: no Ray cluster there: {str(error).splitlines()[0]}") from error
+        except (Exception, SystemExit) as error:  # Ray raises many kinds, bare ones among them, and exits
+            ray.shutdown()
+            what = "Ray cannot be started here" if address == "local" else f"--address {address}: no Ray cluster there"
+            raise BenchError(f"{what}: {_first_line(error)}") from error
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
         if not kind:
-            closing = [slot.actor.close.remote() for slot in self._slots if slot.reference is None]
+            closing = [slot.actor.close.remote() for slot in self._slots if not slot.starting]
             if closing:
                 with suppress(RayError):
                     ray.wait(closing, num_returns=len(closing), timeout=10)
@@ -172,15 +189,15 @@ class RayCluster:
             self._configure(slot)
 
     def _configure(self, slot: _Slot) -> None:
-        slot.reference = slot.actor.configure.remote(self._setup, self._common)
+        slot.starting = slot.actor.configure.remote(self._setup, self._common)
 
     def loads(self) -> list[Load]:
         """Return what each worker is doing, and on which node."""
-        now = time.perf_counter()
-        return [
-            Load(str(slot.index), slot.node, slot.unit, now - slot.began if slot.unit else 0.0, slot.done)
-            for slot in list(self._slots)
-        ]
+        now, loads = time.perf_counter(), []
+        for slot in list(self._slots):
+            unit = next(iter(slot.pending.values()), None)
+            loads.append(Load(str(slot.index), slot.node, unit, now - slot.began if unit else 0.0, slot.done))
+        return loads
 
     def stop(self) -> None:
         """Start no further unit; those in flight are still finished and yielded."""
@@ -191,34 +208,45 @@ class RayCluster:
         feed = Feed(units)
         while True:
             self._staff()
-            left = self._hand_out(feed)
-            if not left and not any(slot.unit for slot in self._slots):
+            self._hand_out(feed)
+            starting = {slot.starting: slot for slot in self._slots if slot.starting}
+            working = {reference: slot for slot in self._slots for reference in slot.pending}
+            if not working and (self._stopping or feed.is_empty()):
                 return
-            waiting = {slot.reference: slot for slot in self._slots if slot.reference is not None}
-            self._check_patience()
+            self._check_patience(bool(working))
+            waiting = starting | working
             if not waiting:
                 time.sleep(WAIT)
                 continue
             ready, _ = ray.wait(list(waiting), timeout=WAIT)
             if ready:
                 ready, _ = ray.wait(list(waiting), num_returns=len(waiting), timeout=0)
-            done = [found for reference in ready if (found := self._take(waiting[reference], feed))]
+            done = [found for reference in ready for found in self._take(waiting[reference], reference, feed)]
             if done:
                 yield done
 
-    def _hand_out(self, feed: Feed) -> bool:
-        """Give every idle worker a unit; return whether there may be more to give."""
-        if self._stopping:
-            return False
-        for slot in self._slots:
-            if slot.reference is None:
-                unit = feed.next(slot.index)
+    def _hand_out(self, feed: Feed) -> None:
+        """Give units to workers that have room, one each in turn."""
+        open_slots = [] if self._stopping else [slot for slot in self._slots if not slot.starting]
+        while open_slots:
+            taken = []
+            for slot in open_slots:
+                unit = feed.next(slot.index) if len(slot.pending) < DEPTH else None
                 if unit is None:
-                    return False
-                limit = time_limit(unit, self._means.timeout)
-                slot.unit, slot.began = unit, time.perf_counter()
-                slot.reference = slot.actor.run.remote(unit, self._files(slot, unit), limit)
-        return True
+                    continue
+                if slot.pending and not self._is_quick(unit, slot):
+                    feed.again(slot.index, [unit])
+                    continue
+                files, limit = self._files(slot, unit), time_limit(unit, self._means.timeout)
+                slot.began = slot.began if slot.pending else time.perf_counter()
+                slot.pending[slot.actor.run.remote(unit, files, limit)] = unit
+                taken.append(slot)
+            open_slots = taken
+
+    def _is_quick(self, unit: Unit, slot: _Slot) -> bool:
+        """Whether a unit may wait at a worker, going by what its like took: all that waits there is soon done."""
+        waiting = [unit, *slot.pending.values()]
+        return sum(self._pace.get(_likeness(other), math.inf) for other in waiting) < AHEAD
 
     def _files(self, slot: _Slot, unit: Unit) -> dict[str, Any]:
         """Return references to the files that a unit reads and that its worker was not sent before."""
@@ -243,48 +271,52 @@ class RayCluster:
         self._held.move_to_end(place)
         return self._held[place][0]
 
-    def _take(self, slot: _Slot, feed: Feed) -> Done | None:
-        """Take a worker's answer: what came of its unit, or None where it has started, or the unit runs again."""
-        unit, seconds = slot.unit, time.perf_counter() - slot.began
+    def _take(self, slot: _Slot, reference: Any, feed: Feed) -> list[Done]:
+        """Take a worker's answer in; return what came of its units: nothing where it has started, or they run again."""
+        if slot not in self._slots:
+            return []  # it was lost with another answer of the same moment
         try:
-            answer = ray.get(slot.reference, timeout=TRANSFER)
+            answer = ray.get(reference, timeout=TRANSFER)
         except RayTaskError:
             raise  # a fault of ours
         except RayError as error:
-            self._replace(slot, error)
-            death = Death(f"its Ray worker was lost: {_first_line(error)}", lost=True)
-            return self._died(Done(unit, [], seconds=seconds, death=death), slot, feed) if unit else None
-        slot.reference = slot.unit = None
+            return self._lose(slot, error, feed)
         self._alive, self._failed_starts = time.monotonic(), 0
-        if unit is None:
-            slot.node = answer["node"]
+        if reference == slot.starting:
+            slot.starting, slot.node = None, answer["node"]
             _check_versions(answer["versions"])
-            return None
-        slot.done += 1
+            return []
         if "error" in answer:
             raise BenchError(f"a Ray worker cannot run trials: {answer['error']}")
+        unit = slot.pending.pop(reference)
+        slot.began, slot.done = time.perf_counter(), slot.done + 1
+        self._pace[_likeness(unit)] = answer["seconds"]
         done = Done(unit, answer["records"], answer["files"], answer["log"], answer["seconds"])
         if answer["death"]:
             done.death = Death(*answer["death"])
             return self._died(done, slot, feed)
-        return done
+        return [done]
 
-    def _died(self, done: Done, slot: _Slot, feed: Feed) -> Done | None:
+    def _died(self, done: Done, slot: _Slot, feed: Feed) -> list[Done]:
         again, done.records = self._deaths.after(done)
         feed.again(slot.index, again)
-        return done if done.records else None
+        return [done] if done.records else []
 
-    def _replace(self, slot: _Slot, error: RayError) -> None:
-        """Have another worker in the place of one that is lost."""
-        if slot.unit is None:
+    def _lose(self, slot: _Slot, error: RayError, feed: Feed) -> list[Done]:
+        """Have another worker in the place of one that is lost; return its units that have failed for it."""
+        if slot.starting:
             self._failed_starts += 1
             if self._failed_starts >= STARTS + len(self._slots):
                 raise BenchError(f"Ray workers do not start: {error}")
         with suppress(RayError):
             ray.kill(slot.actor)
         self._slots[slot.index] = self._hire(slot.index)
+        death = Death(f"its Ray worker was lost: {_first_line(error)}", lost=True)
+        seconds = time.perf_counter() - slot.began
+        lost = [Done(unit, [], seconds=seconds, death=death) for unit in slot.pending.values()]
+        return [done for unit in lost for done in self._died(unit, slot, feed)]
 
-    def _check_patience(self) -> None:
+    def _check_patience(self, working: bool) -> None:
         """Give up where no worker has answered or worked for long.
 
         Raises
@@ -292,7 +324,7 @@ class RayCluster:
         BenchError
             With what a worker needs.
         """
-        if any(slot.unit for slot in self._slots):
+        if working:
             self._alive = time.monotonic()
         if time.monotonic() - self._alive > PATIENCE:
             gpus = f" and {self._means.gpus:g} GPUs" if self._means.gpus else ""
@@ -300,6 +332,14 @@ class RayCluster:
                 f"no node of the Ray cluster could start a worker within {PATIENCE:g} s; a worker needs "
                 f"{self._means.cpus:g} CPUs{gpus} (--cpus, --gpus). The same command goes on from there"
             )
+
+
+def _likeness(unit: Unit) -> Hashable:
+    """Return what units have in common that take about as long."""
+    first = unit.members[0] if isinstance(unit, Group) else unit
+    if isinstance(first, Trial):
+        return first.target, first.backbone, first.strategy, first.target_size, len(unit.members)
+    return type(first)
 
 
 def _check_address(address: str) -> None:

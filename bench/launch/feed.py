@@ -38,6 +38,11 @@ class Feed:
             longest = max(self._queues.values(), key=len)
             return longest.pop() if longest else None
 
+    def is_empty(self) -> bool:
+        """Whether there is no unit left for any worker."""
+        with self._lock:
+            return self._ahead is None and not any(self._queues.values())
+
     def again(self, worker: int, units: Iterable[Unit]) -> None:
         """Put units at the front of a worker's queue."""
         with self._lock:

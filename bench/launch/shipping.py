@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,14 @@ def needs(plan: Plan, unit: Unit, task_folder: Path, source_folder: Path) -> dic
             models[f"{SOURCES}/{path.name}"] = path
     files = {}
     for fingerprint in tasks:
-        folder = task_folder / f"{fingerprint}.safetensors"
-        files |= {f"{TASKS}/{folder.name}/{path.name}": path for path in sorted(folder.iterdir())}
+        files |= _task_files(task_folder / f"{fingerprint}.safetensors")
     return files | models
+
+
+@lru_cache(maxsize=1024)
+def _task_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a task, which never change while a run lasts."""
+    return {f"{TASKS}/{folder.name}/{path.name}": path for path in sorted(folder.iterdir())}
 
 
 def tasks_of(member: Trial | SourceModel | Measurement | Check) -> Iterator[str]:

@@ -23,6 +23,7 @@ BENCHMARKS = {
     "cut": "training above frozen blocks with their activations computed once",
     "lanes": "trainings that are stacked against one after the other",
     "weighting": "one step with learned weights against the plain step and other ways to the same weights",
+    "launch": "two processes against one, Ray against local processes, and how fast the driver is",
     "growth": "planning, resuming and loading results, from a thousand rows to a million",
     "startup": "start-up of the command, which never imports torch",
 }

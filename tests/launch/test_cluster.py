@@ -89,6 +89,12 @@ def files(folder):
     return found
 
 
+def test_one_node_that_the_run_starts_itself_gives_the_same_table(reference, tmp_path):
+    found = bench.run(SUITE, tmp_path, launcher="ray", address="local", jobs=2, timeout=300)
+    assert same(found, reference[1])
+    assert not ray.is_initialized()
+
+
 def test_three_nodes_give_the_same_table_models_and_weights(reference, cluster, tmp_path):
     folder, rows = reference
     found = bench.run(SUITE, tmp_path, launcher="ray", address=cluster.address)
@@ -123,7 +129,14 @@ def test_what_kills_its_process_fails_alone_and_says_what_it_said(cluster, tmp_p
     from bench.registry import STRATEGIES
 
     monkeypatch.setattr(runner.Runner, "run_trials", runner.Runner.run_trials)
-    suite = {**SUITE, "strategies": ["deadly"], "target_sizes": [20], "weighting": ["uniform"], "measures": []}
+    suite = {
+        **SUITE,
+        "strategies": ["deadly"],
+        "target_sizes": [20],
+        "weighting": ["uniform"],
+        "measures": [],
+        "lanes": 1,
+    }
     suite["pairs"] = [{"target": "digits", "source": "noise"}]
     try:
         rows = bench.run(suite, tmp_path / "out", launcher="ray", address=cluster.address, jobs=1, plugins=[plugin])

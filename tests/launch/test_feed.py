@@ -31,6 +31,7 @@ def test_units_that_share_nothing_are_spread():
     units = [Check("digits", i) for i in range(4)]
     feed = Feed(units)
     assert [feed.next(w) for w in (0, 1, 0, 1)] == units
+    assert feed.is_empty()
     assert Feed([]).next(0) is None
 
 

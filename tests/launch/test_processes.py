@@ -62,7 +62,8 @@ def test_the_number_of_workers_does_not_show_in_the_table(reference, tmp_path):
     suite, rows = reference
     assert (rows.status == "ok").all()
     assert same(bench.run(suite, tmp_path / "two", jobs=2), rows)
-    assert same(bench.run(suite, tmp_path / "inline", jobs=0), rows)
+    assert same(bench.run(suite, tmp_path / "four", jobs=4, timeout=300), rows)
+    assert same(bench.run(suite, tmp_path / "inline", launcher="inline"), rows)
 
 
 def test_a_driver_that_is_killed_again_and_again_gets_there_with_the_same_table(reference, tmp_path):
