@@ -84,7 +84,7 @@ def run(
     if seeds is not None:
         loaded = with_seeds(loaded, seeds)
     share = None if shard is None else Shard.parse(shard)
-    out = Path("runs") / f"{loaded.name}{share.suffix if share else ''}" if out is None else Path(out)
+    out = Path("runs") / f"{loaded.name}{share.suffix if share else ''}" if out is None else out
     conditions = list(where)
     run_suite(
         loaded,

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import replace
 from itertools import islice
 
+import pandas as pd
 import pytest
 from benchmarks import careful, cut, growth, lanes, launch, ratios, startup, step, suite, tutorial, weighting
 from benchmarks.__main__ import BENCHMARKS, main
@@ -198,6 +199,16 @@ def test_resuming_would_notice_what_is_missing(tmp_path):
     growth.write_ledger(tmp_path / "run", 30)
     with pytest.raises(AssertionError):
         growth.resuming(tmp_path / "run", 31)
+
+
+def test_what_was_not_measured_is_said_to_be_in_proportion(tmp_path):
+    medians = {("planning", 1_000): (0.5, 2**20), ("planning", 10_000_000): (60.0, 2**30)}
+    medians |= {(what, 1_000): (1.0, 2**20) for what in growth.WORK if what != "planning"}
+    growth._write_table(medians, {1_000: 2**20}, tmp_path / "new" / "growth.csv")
+    found = pd.read_csv(tmp_path / "new" / "growth.csv").set_index(["what", "rows"])
+    assert tuple(found.loc["planning", 10_000_000][["seconds", "MiB", "how"]]) == (60.0, 1024.0, "measured")
+    assert tuple(found.loc["loading", 10_000_000][["seconds", "how"]]) == (10_000.0, "in proportion to 1,000")
+    assert found.loc["ledger", 100_000]["MiB"] == 100.0
 
 
 def test_the_verbs_that_start_up_is_measured_of_run(tmp_path):

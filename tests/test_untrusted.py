@@ -314,6 +314,8 @@ def test_a_folder_without_a_name_is_not_the_current_one(arguments, tmp_path, mon
     code, _, err = ntbench(*arguments)
     assert code == 2
     assert "empty name" in err
+    with pytest.raises(StoreError, match="has no name"):
+        bench.run("s.toml", "", jobs=0)
     assert [path.name for path in tmp_path.iterdir()] == ["s.toml"]
 
 

@@ -1,4 +1,4 @@
-"""Planning a suite, resuming a finished run and loading its results, from a thousand rows to a million.
+"""Planning a suite, resuming a finished run, loading its results and driving one, from a thousand rows to a million.
 
 Runs are made up: the suites have more and more sources and targets, the ledgers hold what the plan's trials
 would have left there, line by line as the store writes it. Each measurement is a fresh process that first
@@ -7,7 +7,12 @@ it stood before.
 
 * planning: every trial of the suite with its key;
 * resuming: reading the ledger and finding that nothing is missing;
-* loading: ``bench.load_results``.
+* loading: ``bench.load_results``;
+* driving: what the driver does for each trial beside the trial, which takes no time here: finding what is
+  missing, packing it, taking a worker's answer in and having it on the disk.
+
+Seconds and mebibytes stand in growth.csv, with what ten million rows would take: planning them is measured
+with --full, all else is in proportion to the largest number that was.
 
 A row's cost at each number of rows is divided by that at a thousand: near one, or below where something is
 fixed, if the cost grows in proportion. Memory below a mebibyte counts as one: it is the interpreter's.
@@ -16,6 +21,7 @@ fixed, if the cost grows in proportion. Memory below a mebibyte counts as one: i
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import random
 import shutil
@@ -25,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +43,9 @@ from bench.trial import SCHEMA_VERSION, Card
 
 ROUNDS = 3
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
+MOST_DRIVEN = 100_000  # rows: each is written and synced
+BEYOND = 10_000_000
+COLUMNS = ("what", "rows", "seconds", "MiB", "how")
 STEADY = 20_000  # rows in all over which few rows are timed, again and again
 LEAST = 2**20  # bytes: less than this a process takes by chance
 BYTES_A_ROW = 1_500
@@ -139,7 +148,50 @@ def loading(folder: Path, rows: int) -> None:
     assert len(load_results(folder)) == rows
 
 
-WORK: dict[str, Callable[[Path, int], None]] = {"planning": planning, "resuming": resuming, "loading": loading}
+class Empty:
+    """A launcher whose trials take no time: their records come as a worker's do, as JSON."""
+
+    jobs = 1
+
+    def __init__(self, plan: Plan, rows: int):
+        self._rows = rows
+        self._lines = [json.dumps(record) for record in records(plan, 100) if record["kind"] == "trial"]
+
+    def run(self, units: Any) -> Iterator[list[Any]]:
+        """Answer the first so many trials, group by group."""
+        from bench.launch.units import Done
+
+        left, answers = self._rows, cycle(self._lines)
+        for unit in units:
+            mine = unit.members[:left]
+            found = []
+            for member in mine:
+                record = json.loads(next(answers))
+                record["key"] = record["row"]["key"] = member.key
+                found.append(record)
+            yield [Done(unit, found)]
+            left -= len(mine)
+            if not left:
+                return
+
+
+def driving(folder: Path, rows: int) -> None:
+    """Have the driver run trials that take no time, into a folder of its own."""
+    from bench.launch.driver import Silent, _Run
+    from bench.launch.folder import RunFolder
+    from bench.launch.shards import Part
+    from bench.store import Stored, open_ledger
+
+    plan = make_plan(make_suite(rows))
+    with tempfile.TemporaryDirectory(dir=folder.parent) as out, open_ledger(out) as ledger:
+        run = _Run(Part(plan), Stored(), RunFolder(ledger), Empty(plan, rows), Silent(), False, [])
+        run._trials()
+        assert len(run.stored.done) == rows
+
+
+WORK: dict[str, Callable[[Path, int], None]] = {
+    "planning": planning, "resuming": resuming, "loading": loading, "driving": driving,
+}  # fmt: skip
 
 
 def peak(reset: bool = False) -> int:
@@ -177,20 +229,27 @@ def measure(options: Any, sizes: tuple[int, ...] = SIZES) -> list[Any]:
         warm = Path(scratch) / "warm"
         write_ledger(warm, 10)
         costs: dict[tuple[str, int], list[tuple[float, float]]] = {}
+        ledgers: dict[int, int] = {}
         for rows in sizes:
             if shutil.disk_usage(scratch).free < 2 * rows * BYTES_A_ROW:
                 print(f"{rows:,} rows are left out: no room for them in {Path(scratch).parent}")
                 continue
             write_ledger(Path(scratch) / str(rows), rows)
+            ledgers[rows] = (Path(scratch) / str(rows) / LEDGER).stat().st_size
         for _ in range(rounds):
-            for rows in (n for n in sizes if (Path(scratch) / str(n)).exists()):
+            for rows in ledgers:
                 for what in WORK:
-                    seconds, size = _in_process(what, Path(scratch) / str(rows), warm, rows)
-                    costs.setdefault((what, rows), []).append((seconds, size))
+                    if what != "driving" or rows <= MOST_DRIVEN:
+                        seconds, size = _in_process(what, Path(scratch) / str(rows), warm, rows)
+                        costs.setdefault((what, rows), []).append((seconds, size))
+        if options.full:
+            costs["planning", BEYOND] = [_in_process("planning", warm, warm, BEYOND)]
+    medians = {place: tuple(map(statistics.median, zip(*times, strict=True))) for place, times in costs.items()}
+    _write_table(medians, ledgers, options.folder / "growth.csv")
     for (what, rows), measured in costs.items():
-        seconds, size = (statistics.median(values) for values in zip(*measured, strict=True))
+        seconds, size = medians[what, rows]
         print(f"{what:<9} {rows:>9,} rows: {seconds:8.3f} s, {size / 2**20:7.1f} MiB")
-        if rows == sizes[0]:
+        if rows == sizes[0] or rows == BEYOND:
             continue
         for index, quantity in enumerate(("time", "memory")):
             least = LEAST if index else 0.0
@@ -198,6 +257,27 @@ def measure(options: Any, sizes: tuple[int, ...] = SIZES) -> list[Any]:
             ratios = [max(m[index], least) / rows / b for m, b in zip(measured, base, strict=True)]
             found.append(Measured(f"growth: {what}, {quantity} a row at {rows:,}", f"at {sizes[0]:,}", ratios, AIM))
     return found
+
+
+def _write_table(medians: dict[tuple[str, int], tuple[float, float]], ledgers: dict[int, int], path: Path) -> None:
+    """Write what each number of rows takes, and what ten million would in proportion where that was not measured."""
+    lines = [("ledger", rows, None, size, "measured") for rows, size in ledgers.items()]
+    lines += [(what, rows, *cost, "measured") for (what, rows), cost in medians.items()]
+    for what in ("ledger", *WORK):
+        mine = [line for line in lines if line[0] == what]
+        _, rows, seconds, size, _ = max(mine, key=lambda line: line[1])
+        for beyond in (n for n in (*SIZES, BEYOND) if n > rows and rows >= 1_000):
+            times = beyond / rows
+            how = f"in proportion to {rows:,}"
+            lines.append((what, beyond, None if seconds is None else seconds * times, size * times, how))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for what, rows, seconds, size, how in sorted(lines, key=lambda line: line[:2]):
+            writer.writerow(
+                [what, rows, "" if seconds is None else f"{seconds:.4g}", f"{max(0, size) / 2**20:.4g}", how]
+            )
 
 
 def _in_process(what: str, folder: Path, warm: Path, rows: int) -> tuple[float, float]:
