@@ -115,7 +115,7 @@ FIGURES: dict[str, Kind] = {
     "share_won_back": Kind(
         "What weighting the source examples won back",
         "At 0 a weighting did nothing, at 100 % as much as knowing which examples are harmful.",
-        "bench.report.weights_figure:share_won_back",
+        "bench.report.won_back_figure:share_won_back",
         reads=ROWS,
         brief=True,
     ),

@@ -1,4 +1,4 @@
-"""What a weighting of source examples learned, and how much of the oracle's gain it won back."""
+"""How the weights of harmful and of other source examples are distributed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.report.drawing import footnote
-from bench.report.grid import depth_labels
-from bench.report.style import COLUMN, GRID, PAGE, PALETTE, QUIET, figure_style, signed
+from bench.report.style import COLUMN, PAGE, PALETTE, figure_style
 from bench.stats import paired
-from bench.stats.won_back import won_back
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +21,6 @@ TRAINING = ("source", "target", "backbone", "weighting", "target_size", "seed", 
 HARMFUL, HELPFUL = PALETTE[1], PALETTE[0]
 BINS = 36
 TOP = 0.995  # of the weights; the few above are drawn in the last bin
-MOST = 60
 
 
 def example_weights(weights: pd.DataFrame) -> Figure:
@@ -116,105 +113,3 @@ def _auroc(part: pd.DataFrame) -> str:
         return ""
     mean, low, high, _ = paired.summary(np.array(found), 0.05)
     return f"AUROC {mean:.2f}" + ("" if np.isnan(low) else f" [{max(low, 0):.2f}, {min(high, 1):.2f}]")
-
-
-def share_won_back(rows: pd.DataFrame, *, uniform: str = "uniform", oracle: str = "oracle") -> Figure:
-    """Draw what share of the oracle's gain over uniform weights each weighting won back.
-
-    One line a place and weighting, with Fieller's 95 % interval (:func:`bench.stats.won_back.won_back`). At
-    0 the weighting did nothing, at 1 it did as well as knowing which examples are harmful. To the right
-    stand the gain itself and what could be gained, in points. Where the oracle did not surely gain, there
-    is no share, and the line says so.
-
-    Parameters
-    ----------
-    rows : DataFrame
-        One row a trial, columns as in :data:`bench.schema.TRIAL`, with several values of `weighting`.
-    uniform, oracle : str
-        What `weighting` calls them.
-
-    Raises
-    ------
-    DataError
-        When there is no weighting besides uniform and the oracle.
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    table = won_back(rows, uniform=uniform, oracle=oracle)
-    if table.empty:
-        raise DataError(f"no weighting besides {uniform} and {oracle} has a result beside the uniform one")
-    ways = sorted(table["weighting"].unique())
-    table = _named(table)
-    # The largest winnable gains where there are too many lines for a page.
-    shown = table.assign(order=table["winnable"].fillna(0.0)).sort_values("order", ascending=False, kind="stable")
-    kept = list(dict.fromkeys(shown["place"]))[: MOST // len(ways)]
-    table = table[table["place"].isin(kept)]
-    places = list(dict.fromkeys(table["place"]))
-    with figure_style():
-        height = 0.13 * len(places) * max(1, len(ways) * 0.75) + 0.85
-        figure = Figure(figsize=(COLUMN if len(places) <= 8 else PAGE, height), layout="constrained")
-        axis = figure.subplots()
-        for row in table.to_dict("records"):
-            j = ways.index(row["weighting"])
-            y = places.index(row["place"]) + (j - (len(ways) - 1) / 2) * 0.8 / len(ways)
-            _line(axis, y, row, PALETTE[j % len(PALETTE)])
-        if len(ways) > 1:
-            named = [Line2D([], [], color=PALETTE[j % len(PALETTE)], marker="o", markersize=3.4, label=way)
-                     for j, way in enumerate(ways)]  # fmt: skip
-            figure.legend(handles=named, loc="outside upper center", ncols=len(ways), labelcolor="linecolor")
-        _excuse(axis, table, places)
-        _dress(axis, table, places, len(kept) < shown["place"].nunique(), oracle)
-    return figure
-
-
-def _named(table: pd.DataFrame) -> pd.DataFrame:
-    labels = depth_labels(table)
-    depth = [
-        str(
-            labels[row.strategy, None if row.transfer_depth is None else int(row.transfer_depth), int(row.frozen_depth)]
-        )
-        for row in table.itertuples()
-    ]
-    pairs = table["source"] + " \N{RIGHTWARDS ARROW} " + table["target"]
-    sizes = table["target_size"].map(lambda size: f"{size:,} labels" if size else "no label")
-    return table.assign(place=[f"{p}, {d}, {s}" for p, d, s in zip(pairs, depth, sizes, strict=True)])
-
-
-def _line(axis: Axes, y: float, row: dict, colour: str) -> None:
-    gain = f"{signed(row['won'])} of {signed(row['winnable'])}" if np.isfinite(row["winnable"]) else signed(row["won"])
-    if np.isfinite(row["share"]):
-        axis.hlines(y, row["share_low"], row["share_high"], color=colour, linewidth=1.1)
-        axis.plot([row["share"]], [y], "o", color=colour, markersize=3.4)
-    axis.annotate(gain, (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
-                  fontsize=5.6, va="center", color=colour, annotation_clip=False)  # fmt: skip
-
-
-def _excuse(axis: Axes, table: pd.DataFrame, places: list[str]) -> None:
-    """Say why a place has no share, once."""
-    for place, part in table[table["share"].isna()].groupby("place", sort=False):
-        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
-        axis.text(0.5, places.index(place), part["note"].iloc[0], fontsize=5.6, color=QUIET, ha="center", va="center",
-                  style="italic", bbox=box)  # fmt: skip
-
-
-def _dress(axis: Axes, table: pd.DataFrame, places: list[str], cut: bool, oracle: str) -> None:
-    known = table[table["share"].notna()]
-    low, high = known["share_low"].min() if len(known) else 0.0, known["share_high"].max() if len(known) else 1.0
-    axis.set_xlim(max(-1.1, min(low, 0.0) - 0.1), min(2.1, max(high, 1.0) + 0.1))
-    axis.set_ylim(len(places) - 0.4, -0.7)
-    axis.axvline(0, color="black", linewidth=0.6)
-    axis.axvline(1, color="black", linewidth=0.6, linestyle="--")
-    axis.set_yticks(range(len(places)), places, fontsize=5.8)
-    axis.tick_params(axis="y", length=0)
-    axis.spines["left"].set_visible(False)
-    axis.grid(axis="x", color=GRID, linewidth=0.5)
-    axis.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %".replace("-", "\N{MINUS SIGN}"))
-    axis.set_xlabel(f"share of the {oracle}'s gain won back")
-    seeds = sorted({int(n) for n in table["n_seeds"]})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    more = " Those with the most to win." if cut else ""
-    footnote(
-        axis.figure,
-        f"Fieller's 95 % intervals over {counted} seeds. Right: points gained, of those that the {oracle} gains.{more}",
-    )

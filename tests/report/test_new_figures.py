@@ -13,7 +13,8 @@ from bench.report.forest import forest
 from bench.report.learning import learning_curves
 from bench.report.similarity_figure import gap_against_similarity
 from bench.report.transfer_map import transfer_map
-from bench.report.weights_figure import example_weights, share_won_back
+from bench.report.weights_figure import example_weights
+from bench.report.won_back_figure import share_won_back
 from bench.schema import COMPARISON, empty
 from bench.stats.advice import textbook
 from bench.stats.decompose import decomposition
@@ -226,10 +227,11 @@ def test_the_share_won_back_is_drawn_with_its_interval_or_excused():
         lift = np.where(part["source"] == "noise", gain, 0.0) + rng.normal(0, 0.003, len(part))
         parts.append(part.assign(test_accuracy=part["test_accuracy"] + lift))
     every = pd.concat(parts, ignore_index=True)
-    axis = shown(share_won_back(every))[0]
+    nothing, axis = shown(share_won_back(every))[:2][::-1]  # panels of noise and of patches
     row = won_back(every).query("source == 'noise'").iloc[0]
     assert axis.collections[0].get_segments()[0][:, 0] == pytest.approx([row["share_low"], row["share_high"]])
     assert 0.4 < row["share"] < 0.8
-    assert "oracle and uniform do not differ" in texts(axis)
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == ["learned"]
+    assert "oracle and uniform\ndo not differ" in texts(nothing)
     with pytest.raises(DataError, match="no weighting besides uniform and oracle"):
         share_won_back(rows)

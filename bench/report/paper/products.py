@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report.files import write_file
 from bench.report.paper.chapters import CHAPTERS, Chapter
 from bench.report.paper.tables import TABLES
+from bench.report.paper.values import pick
 from bench.report.product import FIGURE, TABLE, Product
 from bench.report.write import write_figure
 
@@ -25,12 +26,12 @@ ROWS = "results.parquet"
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the paper: of which suite, and by which function of its rows or comparisons."""
+    """A figure of the paper: of which suite, and by which function of its rows or comparisons, all or some."""
 
     suite: str
     function: str
     of: str = "comparisons"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, Any] = field(default_factory=dict)
 
 
 PICTURES: dict[str, Picture] = {
@@ -39,6 +40,16 @@ PICTURES: dict[str, Picture] = {
     "similarity": Picture("default", "bench.report.similarity_figure:gap_against_similarity", of="rows"),
     "depth": Picture("depth", "bench.report.depth_figure:gap_by_depth", of="rows"),
     "square": Picture("size-similarity", "bench.report.corners:corners", of="rows"),
+    "weighting": Picture(
+        "weighting",
+        "bench.report.won_back_figure:share_won_back",
+        of="rows",
+        where={
+            "source": ["wrong-40", "flipped", "mixed"],
+            "strategy": ["zero-shot", "feature-extraction"],
+            "target_size": [0, 400],
+        },
+    ),
     "learning": Picture("size-similarity", "bench.report.learning:learning_curves", of="rows"),
 }
 
@@ -81,5 +92,6 @@ def _table(name: str, parts: Mapping[str, Part], out: Path) -> list[Path]:
 
 def _figure(name: str, picture: Picture, parts: Mapping[str, Part], out: Path) -> list[Path]:
     module, _, function = picture.function.partition(":")
-    figure = getattr(import_module(module), function)(getattr(parts[picture.suite], picture.of), **picture.options)
+    table = getattr(parts[picture.suite], picture.of)
+    figure = getattr(import_module(module), function)(pick(table, **picture.where) if picture.where else table)
     return [write_figure(out / f"figure-{name}.pdf", figure)]
