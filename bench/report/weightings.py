@@ -24,7 +24,7 @@ def weighted(rows: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """Say of each weighting how well it found planted harm, what it won back, what that changed, and its cost.
+    """Say of each weighting how well it found planted harm, what it won back, what that changed, and its time.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
             before, after = (points(part[column].mean()) for column in ("uniform_ntg", "ntg"))
             facts.append(f"moves the mean gap from {before} to {after} points")
         if part["relative_cost"].notna().any():
-            facts.append(f"costs {part['relative_cost'].median():.1f} x uniform")
+            facts.append(f"takes {part['relative_cost'].median():.1f} x uniform's time")
         said.append(
             f"{name} " + ", ".join(facts[:-1]) + f" and {facts[-1]}." if len(facts) > 1 else f"{name} {facts[0]}."
         )
@@ -101,7 +101,8 @@ def _auroc(mine: pd.DataFrame) -> str:
     row = mine.sort_values("strategy", key=lambda names: names == "joint", kind="stable").iloc[0]
     if isnan(row["weight_auroc"]):
         return ""
-    return f"{row['weight_auroc']:.2f}" + _ends(row["weight_auroc_low"], row["weight_auroc_high"], ".2f")
+    low, high = max(row["weight_auroc_low"], 0.0), min(row["weight_auroc_high"], 1.0)
+    return f"{row['weight_auroc']:.2f}" + _ends(low, high, ".2f")
 
 
 def _share(cells: pd.DataFrame, point: str) -> str:
@@ -111,7 +112,8 @@ def _share(cells: pd.DataFrame, point: str) -> str:
     if isnan(row["share"]):
         gains = [points(row[name]) for name in ("won", "won_low", "won_high")]
         return f"({gains[0]} [{gains[1]}, {gains[2]}])"
-    return f"{100 * row['share']:.0f} %" + _ends(100 * row["share_low"], 100 * row["share_high"], ".0f")
+    share, low, high = (round(100 * row[name]) for name in ("share", "share_low", "share_high"))
+    return f"{share} % [{low}, {high}]"
 
 
 def _ends(low: float, high: float, form: str) -> str:

@@ -30,7 +30,7 @@ def test_a_sentence_says_what_a_weighting_found_won_and_cost(rows):
     assert said.startswith("learned finds planted harm with an AUROC of 0.93, is surely better")
     assert "in 1 of 1 comparisons, worse in 0" in said
     assert "wins back 50 % of what the oracle gains" in said
-    assert said.endswith("and costs 3.0 x uniform.")
+    assert said.endswith("and takes 3.0 x uniform's time.")
 
 
 def test_a_run_with_weightings_says_so_in_its_folder_and_others_do_not(rows, tmp_path):
