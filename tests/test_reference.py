@@ -10,7 +10,9 @@ import pytest
 
 import bench
 from bench.report.findings import findings
+from bench.report.weightings import share_tables
 from bench.schema import COMPARISON, conform
+from bench.stats.won_back import won_back
 from bench.suite import Plan, load_suite
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -63,6 +65,28 @@ def test_the_readme_quotes_the_reference_rows():
     quoted = re.search(r"<!-- results:begin -->\n(.*?)\n<!-- results:end -->", readme, re.DOTALL)
     assert quoted is not None
     assert quoted[1] == expected
+
+
+def test_the_readmes_tables_of_weightings_are_those_of_the_reference_rows():
+    table = won_back(bench.load_results(RESULTS / "weighting"))
+    shown = table[table["source"].isin(["wrong-40", "flipped"]) & (table["target_size"] == 400)]
+    readme = (REPOSITORY / "README.md").read_text()
+    assert f"<!-- weighting:begin -->\n{share_tables(shown)}\n<!-- weighting:end -->" in readme
+
+
+def test_planted_harm_is_found_and_what_it_costs_won_back():
+    rows = bench.load_results(RESULTS / "weighting")
+    table = won_back(rows).set_index(["source", "target_size", "strategy", "weighting"])
+    learned = table.loc["flipped", 400, "zero-shot", "per-example"]
+    assert learned["weight_auroc"] >= 0.95
+    assert learned["share"] >= 0.8
+    assert table.loc["wrong-40", 400, "zero-shot", "l2rw"]["share"] >= 0.8
+    assert table.loc["wrong-40", 400, "zero-shot", "mw-net"]["weight_auroc"] >= 0.95
+    for source in ("wrong-20", "wrong-40", "wrong-60", "flipped"):
+        control = table.loc[source, 400, "zero-shot", "random"]
+        assert control["weight_auroc"] == pytest.approx(0.5, abs=0.05)
+        assert abs(control["share"]) < 0.1
+    assert set(rows["seed"]) == set(range(10))
 
 
 def test_the_readme_shows_what_is_there():
