@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bench.report.paper.values import Values, count, gap, general, interval, size
-from bench.schema import VERDICTS
+from bench.report.paper.values import Values, count, gap, general, size
 from bench.stats import paired
 from bench.stats.won_back import won_back
 
@@ -20,31 +19,39 @@ ALPHA = 0.05
 def weighting(part: Part) -> Values:
     """Planted harm: how well weights find it, what that wins back, and what becomes of the gap to scratch."""
     rows, table = part.rows, part.comparisons
-    values = general(part)
+    values = general(part) | _planted(part)
     judged = rows[rows["weight_auroc"].notna() & (rows["strategy"] == "zero-shot")]
     for (source, name, n), block in judged.groupby(["source", "weighting", "target_size"]):
         values |= _mean(f"auroc.{source}.{name}.{n}", block["weight_auroc"], sign="")
+        values |= _mean(f"with-loss.{source}.{name}.{n}", block["weight_loss_correlation"], sign="+")
     for row in won_back(rows, alpha=ALPHA).itertuples():
-        name = f"{row.source}.{_point(row)}.{row.weighting}.{row.target_size}"
-        values |= {f"won.{name}": gap(row.won), f"won.{name}.ci": interval(row.won_low, row.won_high)}
+        place = f"{row.source}.{row.strategy}"
+        values[f"winnable.{place}.{row.target_size}"] = gap(row.winnable)
         if row.share == row.share:
-            values[f"share.{name}"] = f"{100 * row.share:.0f}"
-            values[f"share.{name}.ci"] = f"{100 * row.share_low:.0f} to {100 * row.share_high:.0f}"
-    for row in table[table["ntg"].notna()].itertuples():
-        name = f"gap.{row.source}.{_point(row)}.{row.weighting}.{row.target_size}"
-        values |= {
-            name: gap(row.ntg),
-            f"{name}.ci": interval(row.ntg_low, row.ntg_high),
-            f"{name}.verdict": row.verdict,
-        }
-    for name, block in table.groupby("weighting"):
-        values |= {f"{verdict}.{name}": count((block["verdict"] == verdict).sum()) for verdict in VERDICTS}
+            name = f"share.{place}.{row.weighting}.{row.target_size}"
+            values |= {
+                name: _percent(row.share),
+                f"{name}.ci": f"{_percent(row.share_low)} to {_percent(row.share_high)}",
+            }
+    for (strategy, name, n), block in table.groupby(["strategy", "weighting", "target_size"]):
+        place = f"{strategy}.{name}.{n}"
+        values |= {f"gap.{place}": gap(block["ntg"].mean()), f"of.{place}": count(len(block))}
+        values[f"negative.{place}"] = count((block["verdict"] == "negative").sum())
     return values
 
 
-def _point(row: Any) -> str:
-    """Name a strategy by itself, with its depths where they are not the whole network's."""
-    return f"{row.strategy}.{row.transfer_depth}.{row.frozen_depth}"
+def _planted(part: Part) -> Values:
+    """Return the share of examples in which harm was planted, in percent."""
+    values = {}
+    for name, task in part.config["tasks"].items():
+        noise, mix = task.get("label_noise"), task.get("mix")
+        share = noise.get("rate") if isinstance(noise, dict) else noise if noise else mix["share"] if mix else None
+        values |= {} if share is None else {f"planted.{name}": _percent(share)}
+    return values
+
+
+def _percent(share: float) -> str:
+    return f"${round(100 * share):d}$"
 
 
 def published(part: Part) -> Values:
@@ -70,8 +77,8 @@ def ren2018(part: Part, tuned: Part) -> Values:
     plain = tuned.rows[tuned.rows["weighting"] == "uniform"].assign(weighting="tuned", suite=part.suite)
     paper = part.rows[part.rows["weighting"].isin(["uniform", "l2rw"])]
     for row in won_back(pd.concat([paper, plain]), oracle="l2rw", alpha=ALPHA).itertuples():
-        values[f"closed.{row.source}"] = f"{100 * row.share:.0f}"
-        values[f"closed.{row.source}.ci"] = f"{100 * row.share_low:.0f} to {100 * row.share_high:.0f}"
+        values[f"closed.{row.source}"] = _percent(row.share)
+        values[f"closed.{row.source}.ci"] = f"{_percent(row.share_low)} to {_percent(row.share_high)}"
     return values
 
 
@@ -80,5 +87,6 @@ def _mean(name: str, column: pd.Series, *, sign: str) -> Values:
     known = column.dropna().to_numpy(dtype=float)
     if not len(known):
         return {}
-    mean, low, high, _ = paired.summary(known, ALPHA)
+    # No minus before a zero.
+    mean, low, high = (round(value, 2) + 0.0 for value in paired.summary(known, ALPHA)[:3])
     return {name: f"${mean:{sign}.2f}$", f"{name}.ci": f"$[{low:{sign}.2f}, {high:{sign}.2f}]$"}
