@@ -46,6 +46,7 @@ TRANSFER = 600.0  # s that what a unit made may take to come over
 AHEAD = 0.1  # s of work that may wait at a worker, so that it does not wait itself
 DEPTH = 8  # units that may
 ENVIRONMENT = "NTBENCH_"
+TOKEN = " (where the cluster asks for a token, RAY_AUTH_MODE=token must be set here and on every node)"
 
 
 class _RayNode(Node):
@@ -78,7 +79,7 @@ class _Slot:
     pending: dict[Any, Unit] = field(default_factory=dict)
     began: float = 0.0
     sent: set[str] = field(default_factory=set)
-    node: str = "starting"
+    node: str = "a node that starts"
     done: int = 0
 
 
@@ -124,7 +125,8 @@ class RayCluster:
         except (Exception, SystemExit) as error:  # Ray raises many kinds, bare ones among them, and exits
             ray.shutdown()
             what = "Ray cannot be started here" if address == "local" else f"--address {address}: no Ray cluster there"
-            raise BenchError(f"{what}: {_first_line(error)}") from error
+            token = "" if address == "local" or os.environ.get("RAY_AUTH_MODE") else TOKEN
+            raise BenchError(f"{what}: {_first_line(error)}{token}") from error
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
         if not kind:

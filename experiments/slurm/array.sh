@@ -1,0 +1,16 @@
+#!/bin/bash
+# A suite as a Slurm array, without Ray: sbatch experiments/slurm/array.sh experiments/default.toml
+# Afterwards: ntbench merge runs/default runs/default-shard-*
+#SBATCH --job-name=ntbench
+#SBATCH --array=1-8
+#SBATCH --cpus-per-task=4
+#SBATCH --mem=8G
+#SBATCH --time=04:00:00
+# Two minutes before the time is over, trials in flight are finished and no more are begun.
+#SBATCH --signal=TERM@120
+
+suite=${1:?which suite?}
+srun ntbench run "$suite" \
+  --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" \
+  --jobs "$SLURM_CPUS_PER_TASK" \
+  --timeout 3600
