@@ -110,7 +110,8 @@ def name_ends(axis: Axes, ends: Sequence[tuple[float, float, str, str]], *, gap:
     right = max(x for x, *_ in ends)
     for (x, y, name, colour), own, place in zip(ends, at, placed, strict=True):
         aside = (axis.transData.transform((right, y)) - axis.transData.transform((x, y)))[0] / scale
-        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
+        # From the middle of the name's left edge: else a leader runs through the names between.
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.5, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
         axis.annotate(
             name, (x, y), xytext=(start + aside, place - own), textcoords="offset points", color=colour, fontsize=size,
             va="center", ha="left", annotation_clip=False, arrowprops=leader if start > 6 else None,
