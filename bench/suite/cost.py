@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # backward. Measured for the small networks; torchvision's vary by a factor of ten around theirs.
 UNIT_SECONDS = 0.01
 STEP_SECONDS = 0.0006
-VALUE_SECONDS = {"mlp": 0.02e-6, "cnn": 0.2e-6}
+VALUE_SECONDS = {"mlp": 0.02e-6, "cnn": 0.2e-6, "lenet": 0.07e-6}
 LARGE_VALUE_SECONDS = 1.5e-6
 FORWARD = 1 / 3  # of that: the backward pass takes about twice as long as the forward one
 
