@@ -223,6 +223,10 @@ class Suite(_Part):
     precision : {"float32", "tf32", "bf16"}
         Of products: full, TensorFloat-32 on a GPU that has it, or autocast to bfloat16. Part of a trial's
         identity.
+    plugins : tuple of str
+        Python files, relative to the suite's folder. Loading the suite runs their code, so a suite that
+        names one is to be trusted like a program; nothing else in a suite runs any. A run folder keeps
+        the names and never runs them by itself.
     tasks, models : tables
         Tasks with arguments and changes; source models that are handed in.
     folder : str
