@@ -330,7 +330,7 @@ def test_ways_to_run_take_turns_and_what_is_not_installed_is_said(tmp_path, monk
     assert [line.benchmark for line in found][1:] == [
         f"launch: empty trials by {n}" for n in ("1 process", "2 processes")
     ]
-    assert [line.met for line in found[1:]] == ["yes", "yes"]
+    assert [line.ratios for line in found[1:]] == [[600.0] * 2] * 2
     assert "Ray is not installed" in capsys.readouterr().out
     suites = [tuple(arguments[4:]) for arguments in asked if arguments[0] == "suite"]
     assert len(suites) == 4

@@ -8,10 +8,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench import __version__, provenance
 from bench.errors import BenchError
 from bench.launch.process import Worker
 from bench.launch.shipping import unpacked
@@ -147,4 +147,5 @@ def _taken(path: Path) -> bytes:
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes results."""
-    return {name: version(name) for name in ("ntbench", "torch", "numpy")}
+    found = provenance.versions()
+    return {"ntbench": __version__} | {name: found[name] for name in ("torch", "numpy")}

@@ -94,7 +94,7 @@ def test_a_node_runs_everything_when_the_drivers_folder_is_gone(scene, tmp_path)
     for row in rows.itertuples():
         assert found[row.key]["row"]["status"] == "ok", found[row.key]
         assert found[row.key]["row"]["test_loss"] == row.test_loss
-    assert not list((tmp_path / "nodes").iterdir())
+    assert not list((tmp_path / "nodes").glob(f"{PREFIX}*"))
 
 
 def test_a_folder_goes_with_its_last_worker_and_those_of_killed_workers_with_the_next(tmp_path):
