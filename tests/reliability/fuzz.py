@@ -130,7 +130,8 @@ def main(argv: list[str]) -> None:
         import atheris
     except ImportError:
         sys.exit("this needs atheris: pip install atheris")
-    with atheris.instrument_imports(include=["bench.suite", "bench.store", "bench.rows", "bench.record_form", "tomllib"]):
+    read = ["bench.suite", "bench.store", "bench.rows", "bench.record_form", "tomllib"]
+    with atheris.instrument_imports(include=read):
         TARGETS[name](b"", Path(tempfile.mkdtemp()))  # imports what it needs
     folder = Path(tempfile.mkdtemp())
 
