@@ -28,9 +28,14 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
 def read_object(text: bytes) -> dict[str, Any] | None:
-    """Read a JSON object; None for anything else, for what is nested too deeply, and for NaN and infinities."""
+    """Read a JSON object; None for anything else.
+
+    That includes what is nested too deeply, NaN and infinities, and halves of characters, which no file can hold.
+    """
     try:
         value = _DECODER.decode(text.decode("utf-8"))
+        if b"\\ud" in text or b"\\uD" in text:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

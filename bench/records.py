@@ -50,4 +50,10 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     """Return an exception as one line for a row, and as a traceback for its detail."""
     text = str(error).strip() or "no message"
     line = text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
-    return " ".join(line.split())[:500], "".join(traceback.format_exception(error))
+    trace = "".join(traceback.format_exception(error))
+    return _storable(" ".join(line.split())[:500]), _storable(trace)
+
+
+def _storable(text: str) -> str:
+    """Return text that a file can hold: a path may have bytes that are no characters."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

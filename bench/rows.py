@@ -20,7 +20,8 @@ CHUNK = 32_768  # rows parsed at once
 _ROW, _DETAIL, _TRACEBACK = b',"row":', b',"detail":', b'"traceback":"'
 _SCHEMA = f',"schema":{SCHEMA_VERSION}'.encode()
 # What a row itself holds; the rest is added from elsewhere in the ledger.
-_NEEDED = ("key", "status", "suite", "target", "backbone", "strategy")
+_TEXTS = ("key", "status", "suite", "target", "backbone", "strategy")
+_NEEDED = (*_TEXTS, "transfer_depth", "frozen_depth", "target_size", "seed")
 _COLUMNS = [column for column in TRIAL if column not in MEASURES and column.name != "traceback"]
 
 
@@ -103,7 +104,9 @@ class Rows:
 
 def _is_row(text: bytes) -> bool:
     row = read_object(text)
-    if row is None or not all(isinstance(row.get(name), str) for name in _NEEDED):
+    if row is None or not all(isinstance(row.get(name), str) for name in _TEXTS):
+        return False
+    if any(row.get(name) is None for name in _NEEDED):
         return False
     return is_well_formed({"kind": "trial", "key": row["key"], "row": {"seconds": 0, **row}})
 

@@ -75,7 +75,7 @@ def _files(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
             }  # fmt: skip
         elif record["kind"] == "trial" and record["row"]["status"] == "ok":
             row = record["row"]
-            found[key] = {name: row[name] for name in PLACE[:-1]} | {"joint": True}
+            found[key] = {name: row.get(name) for name in PLACE[:-1]} | {"joint": True}
     for key, place in found.items():
         path = folder / "weights" / f"{key}.safetensors"
         if path.exists():

@@ -26,6 +26,7 @@ import bench
 from bench.backbones.weights import load_state_dict_file
 from bench.cli import main
 from bench.errors import BenchError, DataError, StoreError, SuiteError
+from bench.records import describe_error
 from bench.results import load_correctness, load_results
 from bench.store import LEDGER, decode, encode
 from bench.suite import load_suite
@@ -395,6 +396,26 @@ def test_bits_that_claim_more_than_they_are_stay_small(run_folder):
     edit(run_folder, claim)
     with pytest.raises(StoreError, match="does not say which were right"):
         load_correctness(run_folder)
+
+
+def test_half_a_character_is_no_text(run_folder):
+    stored = load_results(run_folder)
+
+    def halve(record):
+        if record["kind"] == "trial" and record["key"] == stored["key"][0]:
+            record["row"]["target"] = "\ud800"
+
+    edit(run_folder, halve)
+    rows = load_results(run_folder)
+    assert set(rows["key"]) == set(stored["key"][1:])
+    assert "1 rows that are not as a run writes them are left out" in rows.attrs["warnings"]
+
+
+def test_what_no_file_can_hold_is_written_otherwise():
+    """A path may have bytes that are no characters."""
+    line, trace = describe_error(ValueError("no file at x\udcff"))
+    assert line == "ValueError: no file at x\\udcff"
+    assert "x\\udcff" in trace
 
 
 class Seen(html.parser.HTMLParser):

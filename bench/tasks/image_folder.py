@@ -60,6 +60,8 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
     found = {}
     left_out: Counter[str] = Counter()
     for path in _folders(folder):
+        if not path.name.isprintable():  # bytes that are no characters among them
+            raise DataError(f"{folder}: the class {path.name!a} has a name that cannot be written; rename it")
         images = []
         for inside, _, names in os.walk(path):
             for name in names:
