@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 CELL = (0.375, 0.2)  # inches, at most and at least
 
+NARROW, LOW = 4.5, 2.4  # inches, below which a title takes two lines, and a scale has three ticks
+
 
 def gap_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     """Draw every comparison as a coloured cell: sources down from near to far, strategies and depths across.
@@ -57,7 +59,7 @@ def gap_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     columns = max(len(panel.heads) for panel in panels)
     # As wide as the paper; a map of many columns is wider, and is then printed smaller.
     width = max(PAGE, 1.3 + CELL[0] * columns) if columns > 6 else 1.9 + 0.42 * columns
-    height = CELL[1] * sum(rows) + 0.24 * len(panels) + 0.95
+    height = CELL[1] * sum(rows) + (0.24 if width >= NARROW else 0.36) * len(panels) + 0.95
     with figure_style():
         figure = Figure(figsize=(max(width, 3.3), height), layout="constrained")
         axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
@@ -82,6 +84,8 @@ def _draw_panel(axis: Axes, grid: Grid, norm: Normalize, *, names: bool) -> None
     axis.imshow(np.ma.masked_invalid(values), cmap=DIVERGING, norm=norm, aspect="auto")
     accuracy, seeds = grid.scratch
     scratch = f" (scratch {100 * accuracy:.1f} %, {seeds} seed{'' if seeds == 1 else 's'})" if seeds else ""
+    if axis.figure.get_figwidth() < NARROW:
+        scratch = scratch.replace(" (", "\n(", 1)
     above = _name_groups(axis, grid) if names else 0
     axis.set_title(grid.title + scratch, pad=3 + above)
     axis.set_yticks(range(len(grid.sources)), [source.name for source in grid.sources])
@@ -131,11 +135,14 @@ def _colour_bar(figure: Figure, axes: list[Axes], norm: Normalize) -> None:
     from matplotlib.cm import ScalarMappable
 
     ticks, labels = gap_ticks(norm.vmax)
+    low = figure.get_figheight() < LOW
+    if low:
+        ticks, labels = ([values[0], values[len(values) // 2], values[-1]] for values in (ticks, labels))
     bar = figure.colorbar(ScalarMappable(norm, DIVERGING), ax=axes, fraction=0.04, aspect=40, pad=0.01)
     bar.set_ticks(ticks, labels=labels, minor=False)
     bar.ax.minorticks_off()
     bar.ax.tick_params(length=0, labelsize=5.5)
-    bar.set_label("gap in points: above 0, transfer harms", fontsize=6)
+    bar.set_label("gap, points" if low else "gap in points: above 0, transfer harms", fontsize=6)
     bar.outline.set_visible(False)
 
 
