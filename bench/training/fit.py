@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -281,16 +282,16 @@ class _Training:
         return torch.as_tensor(np.stack([orders[lane.identity] for lane in self.lanes]), device=self.stack.device)
 
 
-class _Keeper:
+class _Keeper(ABC):
     """Keeps one state of each lane."""
 
     def __init__(self, run: _Training):
         self.run, self.stack = run, run.stack
         self.kept = [torch.empty_like(tensor) for tensor in run.stack.state()]
 
+    @abstractmethod
     def __call__(self, done: int, number: int, losses: Tensor) -> bool:
         """Look at a step of the stage `number`; return whether this was enough."""
-        raise NotImplementedError
 
     def keep(self, lanes: list[int]) -> None:
         """Keep the given lanes as they are now."""
