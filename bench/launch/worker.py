@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import json
 import os
 import queue
+import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +19,7 @@ from bench.trial import unit_from_json
 
 ORPHANED = 3
 CHUNK = 2**16
+FIRST = 300  # of 1,000: by how much the kernel, out of memory, rather ends this process than another as large
 
 
 def main() -> None:
@@ -24,6 +28,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     faulthandler.enable()  # a crash in compiled code says where it was
+    _leave_signals_to_the_driver()
+    _go_before_the_driver()
     import torch
 
     torch.set_num_threads(1)
@@ -41,6 +47,39 @@ def main() -> None:
         sys.stdout.flush()
         asked.idle()
         _answer(answers, {"records": records})
+
+
+def _end() -> None:
+    """End this process at once: the interpreter would take a second or two to take PyTorch apart."""
+    atexit._run_exitfuncs()  # what plug-ins have asked for
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _go_before_the_driver() -> None:
+    """Have the kernel end this process rather than the driver when memory runs out: a trial, and not the run."""
+    place = Path("/proc/self/oom_score_adj")
+    with suppress(OSError, ValueError):  # no Linux, or forbidden
+        if int(place.read_text(encoding="ascii")) < FIRST:
+            place.write_text(str(FIRST), encoding="ascii")
+
+
+def _leave_signals_to_the_driver() -> None:
+    """Take no notice of signals that whoever ends a whole job sends to all of its processes, as Slurm does.
+
+    The driver hears them too, and lets what is in flight finish; it needs none of them to end this process. A
+    process that a plug-in forks from this one, and ends by such a signal, is to end.
+    """
+    here = os.getpid()
+
+    def heard(number: int, frame: object) -> None:
+        if os.getpid() != here:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, heard)
 
 
 class _Asked:
@@ -80,3 +119,4 @@ def _answer(answers: BinaryIO, values: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     main()
+    _end()

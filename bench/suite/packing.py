@@ -96,9 +96,10 @@ def pack_models(plan: Plan, models: Iterable[SourceModel]) -> Iterator[Group]:
         learns_from = (model.meta.target, model.meta.size) if model.meta else ()
         shape = (model.backbone, model.shape, model.weighting, len(plan.classes(model.source)), *learns_from)
         alike.setdefault(shape, []).append(model)
-    number = 0
+    stacks: list[tuple[SourceModel, ...]] = []
     for found in alike.values():
         lanes = plan.lanes(found[0].backbone, found[0].shape)
-        for stack in _stacks(found, lambda model: place_of(plan, model), lanes):
-            yield Group(stack, number)
-            number += 1
+        stacks += _stacks(found, lambda model: place_of(plan, model), lanes)
+    # The large ones first, so that none of them is left for one worker while the others wait.
+    for number, stack in enumerate(sorted(stacks, key=len, reverse=True)):
+        yield Group(stack, number)

@@ -3,6 +3,8 @@
 * Scaling and Ray: ``bench.run`` of the default suite with its first five seeds (all ten with ``--full``), each in
   a process of its own, from its start to its end: imports, data, workers, and for Ray the cluster on this
   machine too. Worker processes have one thread each.
+* What the machine gives: a bare PyTorch loop in two processes at once against one, each timed by itself without
+  its imports. Two processes that know nothing of each other cannot do more.
 * Driver: trials that train nothing and are done at once, one a unit of work, so that what is left is the way
   of a unit to a worker and of its row to the disk. Rows a second from the start of the stage to its end, with
   two workers. Ray must be installed for the lines on Ray; without it they are left out, and that is said.
@@ -17,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ ROUNDS = 3
 SEEDS = 5
 WORKERS = 2
 ROWS = 6_000
+EPOCHS = 400  # of the bare loop: a quarter of a minute
 SCALING, OVERHEAD, DRIVER = ">= 1.8", "<= 1.1", ">= 500"
 
 EMPTY = """
@@ -69,13 +73,19 @@ def rows_a_second(folder: Path, means: dict[str, Any], rows: int) -> float:
     return float(_in_process("empty", str(folder), json.dumps(means), str(rows)))
 
 
+def bare_seconds(processes: int, epochs: int = EPOCHS) -> float:
+    """Train by a bare loop in so many processes at once; return the seconds of the slowest."""
+    with ThreadPoolExecutor(processes) as pool:
+        return max(map(float, pool.map(lambda _: _in_process("bare", str(epochs)), range(processes))))
+
+
 def _in_process(*arguments: str) -> str:
     command = [sys.executable, "-m", "tests.benchmarks.launch", *arguments]
-    env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=REPOSITORY, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def measure(options: Options, suite: Path = SUITE, rows: int = ROWS) -> list[Measured]:
+def measure(options: Options, suite: Path = SUITE, rows: int = ROWS, epochs: int = EPOCHS) -> list[Measured]:
     """Measure scaling, what Ray costs, and the driver."""
     ways: dict[str, dict[str, Any]] = {"1 process": {"jobs": 1}, "2 processes": {"jobs": WORKERS}}
     if has_ray():
@@ -83,8 +93,11 @@ def measure(options: Options, suite: Path = SUITE, rows: int = ROWS) -> list[Mea
     seeds = None if options.full else SEEDS
     rounds, watch = options.rounds or ROUNDS, Stopwatch()
     rates: dict[str, list[float]] = {}
+    given: list[float] = []
     with tempfile.TemporaryDirectory() as scratch:
         for index in range(rounds):
+            given.append(WORKERS * bare_seconds(1, epochs) / bare_seconds(WORKERS, epochs))
+            print(f"two bare loops: {given[-1]:.2f} times as fast as one", flush=True)
             for name in list(ways) if index % 2 == 0 else reversed(ways):
                 out, means = Path(scratch) / f"{name} {index}", {**ways[name], "device": options.device}
                 watch.run(name, lambda o=out, m=means: run_suite(suite, o, seeds, m))
@@ -96,6 +109,7 @@ def measure(options: Options, suite: Path = SUITE, rows: int = ROWS) -> list[Mea
             f"launch: speed of 2 processes, {part}", "1 process", watch.ratios("1 process", "2 processes"), SCALING
         )
     ]
+    found.append(Measured("launch: speed of 2 processes, a bare loop", "1 process", given))
     if "Ray" in ways:
         found.append(
             Measured(f"launch: time on Ray, {part}", "2 processes", watch.ratios("Ray", "2 processes"), OVERHEAD)
@@ -115,6 +129,21 @@ def whole(suite: str, out: str, seeds: str, means: str) -> None:
 
     rows = bench.run(suite, out, seeds=json.loads(seeds), **json.loads(means))
     assert (rows.status == "ok").all()
+
+
+def bare(epochs: str) -> None:
+    """Train by nothing but torch and print how long that took."""
+    import torch
+
+    from .step import bare as train
+    from .step import make_setting
+
+    torch.set_num_threads(1)
+    train(make_setting(16, "cpu", epochs=1))
+    setting = make_setting(16, "cpu", int(epochs))
+    began = time.perf_counter()
+    train(setting)
+    print(time.perf_counter() - began)
 
 
 def empty(folder: str, means: str, rows: str) -> None:
@@ -149,4 +178,4 @@ def empty(folder: str, means: str, rows: str) -> None:
 
 
 if __name__ == "__main__":
-    {"suite": whole, "empty": empty}[sys.argv[1]](*sys.argv[2:])
+    {"suite": whole, "empty": empty, "bare": bare}[sys.argv[1]](*sys.argv[2:])
