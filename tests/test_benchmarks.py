@@ -301,6 +301,15 @@ def test_the_table_of_weighted_steps():
     assert torch.get_num_threads() == 1
 
 
+def test_a_bare_loop_says_how_long_it_took(capsys):
+    threads = torch.get_num_threads()
+    try:
+        launch.bare("1")
+    finally:
+        torch.set_num_threads(threads)
+    assert float(capsys.readouterr().out) > 0
+
+
 def test_empty_trials_are_rows_that_nobody_trained(tmp_path, capsys):
     from bench import runner
 
@@ -328,9 +337,11 @@ def test_ways_to_run_take_turns_and_what_is_not_installed_is_said(tmp_path, monk
     monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None)
     found = launch.measure(ratios.Options(rounds=2))
     assert [line.benchmark for line in found][1:] == [
-        f"launch: empty trials by {n}" for n in ("1 process", "2 processes")
+        "launch: speed of 2 processes, a bare loop",
+        *(f"launch: empty trials by {n}" for n in ("1 process", "2 processes")),
     ]
-    assert [line.ratios for line in found[1:]] == [[600.0] * 2] * 2
+    # Two that take 600 s each, side by side, do twice what one does in 600 s.
+    assert [line.ratios for line in found[1:]] == [[2.0] * 2, [600.0] * 2, [600.0] * 2]
     assert "Ray is not installed" in capsys.readouterr().out
     suites = [tuple(arguments[4:]) for arguments in asked if arguments[0] == "suite"]
     assert len(suites) == 4
