@@ -202,13 +202,21 @@ def test_resuming_would_notice_what_is_missing(tmp_path):
 
 
 def test_what_was_not_measured_is_said_to_be_in_proportion(tmp_path):
-    medians = {("planning", 1_000): (0.5, 2**20), ("planning", 10_000_000): (60.0, 2**30)}
+    medians = {
+        ("planning", 1_000): (0.5, 2**20),
+        ("planning", 100_000): (4.0, 1),
+        ("planning", 10_000_000): (60.0, 2**30),
+    }
     medians |= {(what, 1_000): (1.0, 2**20) for what in growth.WORK if what != "planning"}
     growth._write_table(medians, {1_000: 2**20}, tmp_path / "new" / "growth.csv")
     found = pd.read_csv(tmp_path / "new" / "growth.csv").set_index(["what", "rows"])
     assert tuple(found.loc["planning", 10_000_000][["seconds", "MiB", "how"]]) == (60.0, 1024.0, "measured")
     assert tuple(found.loc["loading", 10_000_000][["seconds", "how"]]) == (10_000.0, "in proportion to 1,000")
     assert found.loc["ledger", 100_000]["MiB"] == 100.0
+    shown = growth.tables(tmp_path / "new")["growth"].splitlines()
+    assert shown[0] == "|  | 1,000 trials | 100,000 trials | 10,000,000 trials |"
+    assert shown[2] == "| plan: every trial with its key | 500 ms, 1 MiB | 4 s | 1 min, 1 GiB |"
+    assert shown[3] == "| the ledger on the disk | 1 MiB | 100 MiB* | 9.8 GiB* |"
 
 
 def test_the_verbs_that_start_up_is_measured_of_run(tmp_path):

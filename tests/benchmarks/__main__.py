@@ -24,7 +24,7 @@ BENCHMARKS = {
     "lanes": "trainings that are stacked against one after the other",
     "weighting": "one step with learned weights against the plain step and other ways to the same weights",
     "launch": "two processes against one, Ray against local processes, and how fast the driver is",
-    "growth": "planning, resuming and loading results, from a thousand rows to a million",
+    "growth": "planning, resuming, loading results and driving, from a thousand rows to a million",
     "startup": "start-up of the command, which never imports torch",
 }
 
@@ -52,12 +52,15 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for name in asked.names or BENCHMARKS:
         print(f"\n{name}: {BENCHMARKS[name]}", flush=True)
-        measured = importlib.import_module(f".{name}", __package__).measure(options)
+        module = importlib.import_module(f".{name}", __package__)
+        measured = module.measure(options)
         found = [line.row(machine(options.device)) for line in measured]
         table = options.folder / "ratios.csv"
         merge(table, found)  # at once: a benchmark that fails later loses nothing
         if options.folder == Options.folder:
-            write_between(README, "ratios", markdown(read(table)))
+            texts = module.tables(options.folder) if hasattr(module, "tables") else {}
+            for mark, text in {"ratios": markdown(read(table)), **texts}.items():
+                write_between(README, mark, text)
         rows += found
     print("\n" + show(rows))
     return 1 if any(row["met"] == "no" for row in rows) else 0

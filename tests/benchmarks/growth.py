@@ -46,6 +46,14 @@ SIZES = (1_000, 10_000, 100_000, 1_000_000)
 MOST_DRIVEN = 100_000  # rows: each is written and synced
 BEYOND = 10_000_000
 COLUMNS = ("what", "rows", "seconds", "MiB", "how")
+SHOWN = (1_000, 100_000, BEYOND)
+NAMES = {
+    "planning": "plan: every trial with its key",
+    "ledger": "the ledger on the disk",
+    "resuming": "resume: read the ledger, find what is missing",
+    "loading": "load the table",
+    "driving": "drive: all that the driver does beside the trials",
+}
 STEADY = 20_000  # rows in all over which few rows are timed, again and again
 LEAST = 2**20  # bytes: less than this a process takes by chance
 BYTES_A_ROW = 1_500
@@ -278,6 +286,33 @@ def _write_table(medians: dict[tuple[str, int], tuple[float, float]], ledgers: d
             writer.writerow(
                 [what, rows, "" if seconds is None else f"{seconds:.4g}", f"{max(0, size) / 2**20:.4g}", how]
             )
+
+
+def tables(folder: Path) -> dict[str, str]:
+    """Return, for the README's mark "growth", what growth.csv says of a few numbers of trials."""
+    from .ratios import markdown
+
+    with (folder / "growth.csv").open(newline="", encoding="utf-8") as file:
+        lines = {(line["what"], int(line["rows"])): line for line in csv.DictReader(file)}
+    columns = {n: f"{n:,} trials" for n in SHOWN}
+    rows = [{"": name} | {columns[n]: _cell(lines[what, n]) for n in SHOWN} for what, name in NAMES.items()]
+    return {"growth": markdown(rows, ("", *columns.values()))}
+
+
+def _cell(line: dict[str, str]) -> str:
+    star = "" if line["how"] == "measured" else "*"
+    size = f"{_amount(float(line['MiB']), ((1024, 'GiB'), (1, 'MiB')))}{star}"
+    if not line["seconds"]:
+        return size
+    seconds = float(line["seconds"])
+    time = f"{_amount(seconds, ((3600, 'h'), (60, 'min'), (1, 's'), (0.001, 'ms')))}{star}"
+    return time if float(line["MiB"]) < 1 else f"{time}, {size}"
+
+
+def _amount(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    """Return a value to two digits, in the largest unit of which it is at least one."""
+    size, name = next((unit for unit in units if value >= unit[0]), units[-1])
+    return f"{float(f'{value / size:.2g}'):,g} {name}"
 
 
 def _in_process(what: str, folder: Path, warm: Path, rows: int) -> tuple[float, float]:
