@@ -310,6 +310,8 @@ def test_the_table_of_weighted_steps():
 
 
 def test_a_bare_loop_says_how_long_it_took(capsys):
+    import torch
+
     threads = torch.get_num_threads()
     try:
         launch.bare("1")

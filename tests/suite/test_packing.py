@@ -78,10 +78,10 @@ def test_source_models_are_stacked_with_those_of_as_many_classes():
     assert Counter(m.key for group in groups for m in group.members) == Counter(m.key for m in models)
     for group in groups:
         assert len({(m.backbone, len(plan.classes(m.source))) for m in group.members}) == 1
+        assert len({place_of(plan, m) % 4 for m in group.members}) == len(group.members)
     sizes = [len(group.members) for group in groups]
     assert sizes == sorted(sizes, reverse=True)  # the short ones are left for the end
     assert len(set(sizes)) > 1
-        assert len({place_of(plan, m) % 4 for m in group.members}) == len(group.members)
 
 
 def test_the_numerics_are_part_of_every_key():
