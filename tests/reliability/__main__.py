@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 
-from . import disks, drivers, kills, workers
+from . import disks, drivers, kills, nodes, workers
 from .study import SUITE, Outcome, Study, Zygote
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "reliability"
@@ -50,14 +50,22 @@ FAULTS: dict[str, tuple[Callable[[Study, int], Outcome], int]] = {
     "three drivers started at once": (drivers.started_together, 10),
     "stale lock": (drivers.stale_lock, 10),
     "clock that jumps": (drivers.clock_jumps, 20),
+    "node of a Ray cluster dies": (nodes.node_killed, 5),
 }
 WORKER_FAULTS: dict[str, tuple[Callable[[Study, int], Outcome], int]] = {
     "trial raises": (workers.trial_raises, 5),
     "trials raise until mended": (workers.trial_always_raises, 2),
     "trial asks for too much memory": (workers.trial_without_memory, 5),
-    "trial killed as by the kernel for memory": (workers.trial_killed_for_memory, 5),
+    "trial killed by the kernel for memory": (workers.trial_killed_for_memory, 5),
+    "trial killed by SIGKILL": (workers.trial_killed, 5),
     "trial crashes": (workers.trial_crashes, 5),
     "trial hangs": (workers.trial_hangs, 2),
+}
+# Fault -> (whether it can be made here, why not). What cannot is not tried, and that is said.
+NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "full file system": (disks.can_mount, "this user may not mount a file system in a name space"),
+    "trial killed by the kernel for memory": (workers.can_limit_memory, "this user may not make a control group"),
+    "node of a Ray cluster dies": (nodes.has_ray, "Ray is not installed (ntbench[ray])"),
 }
 
 
@@ -99,8 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     rows: dict[str, Outcome] = {}
     with studies() as study_of:
         for name in asked.names or known:
-            if known[name][0] is disks.full_disk and not disks.can_mount():
-                print(f"{name}: NOT TRIED: this user may not mount a file system in a name space", flush=True)
+            possible, why_not = NEEDS.get(name, (lambda: True, ""))
+            if not possible():
+                print(f"{name}: NOT TRIED: {why_not}", flush=True)
                 continue
             began = time.monotonic()
             make, tries = known[name]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .study import SUITE, Outcome, Study, finished, several
 
 LIMIT = 10.0  # s a trial: far more than it takes
+GROUPS = (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup"))  # of Linux, where either version keeps memory's
+ROOM = 64 * 2**20  # bytes that a trial may take until the kernel kills it
 # A backbone that does what a file beside it says, in whatever process comes to read it first.
 PLUGIN = """
 import os, signal, time
@@ -35,6 +40,10 @@ def obey():
         time.sleep(3600)
     if order == "memory":
         bytearray(2**62)
+    if order == "exhaust":
+        group = Path(ORDER.with_name("group").read_text())
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+        b"x" * 2**30
     os.kill(os.getpid(), getattr(signal, order))
 
 
@@ -103,7 +112,51 @@ def trial_without_memory(study: Study, tries: int) -> Outcome:
 
 
 def trial_killed_for_memory(study: Study, tries: int) -> Outcome:
-    """A trial whose process the kernel kills, as it does when memory runs out."""
+    """A trial that takes more memory than its control group has, and that the kernel kills for it."""
+    (study.folder / "fragile").mkdir(exist_ok=True)
+    with _small_group() as group:
+        (study.folder / "fragile" / "group").write_text(str(group))
+        outcome = _faulty(study, tries, "exhaust", "once", "SIGKILL")
+        killed = _killed_in(group)
+    assert killed == outcome.tried, f"the kernel killed {killed} times for memory, not {outcome.tried}"
+    return outcome
+
+
+def can_limit_memory() -> bool:
+    """Whether this user may make a control group whose processes the kernel kills when they take too much."""
+    try:
+        with _small_group() as group:
+            _killed_in(group)
+    except (OSError, StopIteration):
+        return False
+    return True
+
+
+@contextmanager
+def _small_group() -> Iterator[Path]:
+    """Yield a control group of little memory and no swap."""
+    top = next(top for top in GROUPS if (top / "cgroup.procs").exists())
+    group = top / f"reliability-{os.getpid()}"
+    group.mkdir()
+    try:
+        limit = next(path for name in ("memory.max", "memory.limit_in_bytes") if (path := group / name).exists())
+        limit.write_text(str(ROOM))
+        for name, most in (("memory.swap.max", 0), ("memory.memsw.limit_in_bytes", ROOM)):
+            with suppress(FileNotFoundError, PermissionError):  # a kernel that does not count swap
+                (group / name).write_text(str(most))
+        yield group
+    finally:
+        group.rmdir()
+
+
+def _killed_in(group: Path) -> int:
+    """Return how many processes of a group the kernel has killed for want of memory."""
+    counts = next(path for name in ("memory.events", "memory.oom_control") if (path := group / name).exists())
+    return int(next(line.split()[1] for line in counts.read_text().splitlines() if line.startswith("oom_kill ")))
+
+
+def trial_killed(study: Study, tries: int) -> Outcome:
+    """A trial whose process somebody kills with SIGKILL."""
     return _faulty(study, tries, "SIGKILL", "once", "SIGKILL")
 
 
