@@ -87,6 +87,61 @@ def test_a_cells_numbers_are_those_of_paired_seeds():
     assert (row["shortfall_low"], row["shortfall_high"]) == pytest.approx((low, high))
 
 
+def arms_of(given, size, source):
+    """Accuracies by seed of the arms of a cell: validation losses choose the first depth of each strategy."""
+    block = given[(given["target_size"] == size) & (given["source"].isna() | (given["source"] == source))]
+
+    def values(strategy, f):
+        part = block[(block["strategy"] == strategy) & (block["frozen_depth"] == f)]
+        return part.sort_values("seed")["test_accuracy"].to_numpy()
+
+    places = {"scratch": 0, "feature-extraction": 4, "layer-transfer": 1, "fine-tune": 0}
+    arms = {strategy: values(strategy, f) for strategy, f in places.items()}
+    return arms | {"fine-tune everything": arms["fine-tune"]}
+
+
+def test_outcomes_follow_from_holm_over_all_arms_and_from_one_sided_tests():
+    small = {place: gain / 20 for place, gain in GAIN.items()}
+    given = rows(small | {(20, "near", "layer-transfer"): 0.006, (200, "near", "feature-extraction"): 0.004})
+    given["test_accuracy"] += np.random.default_rng(4).normal(0, 0.004, len(given))
+    table = textbook(given)
+    raw, margin_p = {}, {}
+    for row in table.itertuples():
+        arms = arms_of(given, row.target_size, row.source)
+        either = {"scratch", "fine-tune everything"} if (row.target_size, row.source) == (200, "far") else set()
+        spared = {row.advised} | either
+        ahead = {arm: values - arms[row.advised] for arm, values in arms.items() if arm not in spared}
+        for arm, d in ahead.items():
+            raw[row.Index, arm] = stats.ttest_1samp(d, 0).pvalue if d.mean() > 1e-12 else 1.0
+        varied = [stats.ttest_1samp(d, 0.01, alternative="less").pvalue for d in ahead.values() if np.ptp(d) > 1e-9]
+        margin_p[row.Index] = max(varied)
+    running, least = 0.0, {}
+    for k, ((cell_, _), p) in enumerate(sorted(raw.items(), key=lambda item: item[1])):
+        running = max(running, min(1.0, (len(raw) - k) * p))
+        least.setdefault(cell_, running)
+    assert table["p_holm"].tolist() == pytest.approx([least[i] for i in table.index])
+    expected = ["failed" if least[i] <= 0.05 else "held" if margin_p[i] <= 0.05 else "undecided" for i in table.index]
+    assert table["outcome"].tolist() == expected
+
+
+def test_lead_and_share_of_wins_are_those_of_the_seeds():
+    given = rows({place: gain / 20 for place, gain in GAIN.items()})
+    given["test_accuracy"] += np.random.default_rng(4).normal(0, 0.004, len(given))
+    row = cell(textbook(given), 20, "near")
+    arms = arms_of(given, 20, "near")
+    del arms["fine-tune everything"]  # the same as fine-tune here
+    first, second = arms[row["winner"]], arms[row["runner_up"]]
+    test = stats.ttest_rel(first, second)
+    assert (row["lead"], row["lead_low"], row["lead_high"]) == pytest.approx(
+        (np.mean(first - second), *test.confidence_interval())
+    )
+    rng, wins = np.random.default_rng(0), 0
+    for _ in range(4000):
+        seeds = rng.integers(0, SEEDS, SEEDS)
+        wins += max(arms, key=lambda arm: arms[arm][seeds].mean()) == row["winner"]
+    assert row["win_share"] == pytest.approx(wins / 4000, abs=0.04)
+
+
 def test_noise_decides_nothing():
     noisy = rows({})
     noisy["test_accuracy"] += np.random.default_rng(8).normal(0, 0.1, len(noisy))

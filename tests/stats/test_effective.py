@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.optimize import isotonic_regression
 from trial_rows import frame, scratch, transfer
 
@@ -59,6 +60,24 @@ def test_the_interval_is_as_wide_as_the_seeds_differ():
     # Each resampled mean lies between the seeds' own effective sizes.
     ends = [10 ** (1 + (v - 0.3) / 0.2) / 10 for v in (0.55, 0.65)]
     assert ends[0] - 1e-9 <= row["multiple_low"] < row["multiple"] < row["multiple_high"] <= ends[1] + 1e-9
+
+
+def test_the_interval_is_that_of_a_plain_loop():
+    rng, n = np.random.default_rng(3), 10
+    levels = np.array([[curve(size) for size in SIZES]] * n) + rng.normal(0, 0.01, (n, len(SIZES)))
+    reached = 0.45 + rng.normal(0, 0.02, n)
+    base = [scratch(levels[:, j], target_size=size) for j, size in enumerate(SIZES)]
+    row = effective_data(frame(*base, transfer(reached, target_size=10)), resamples=4000).iloc[0]
+    worth = []
+    for _ in range(4000):
+        seeds = rng.integers(0, n, n)
+        worth.append(np.interp(reached[seeds].mean(), levels[seeds].mean(axis=0), np.log(SIZES)) - np.log(10))
+    tail = stats.norm.cdf(-math.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
+    expected = np.quantile(worth, [tail, 1 - tail])
+    assert np.log([row["multiple_low"], row["multiple_high"]]) == pytest.approx(expected, abs=0.1 * np.ptp(expected))
+    assert np.log(row["multiple"]) == pytest.approx(
+        np.interp(reached.mean(), levels.mean(axis=0), np.log(SIZES)) - np.log(10)
+    )
 
 
 def test_one_size_is_no_curve_and_it_says_so():
