@@ -82,12 +82,8 @@ def _draw_panel(axis: Axes, grid: Grid, norm: Normalize, *, names: bool) -> None
                 axis.text(j, i, "failed" if cell.n_failed else "none", ha="center", va="center", fontsize=5)
     axis.patch.set(facecolor="white", edgecolor="#d9d9d9", hatch="//////", linewidth=0)
     axis.imshow(np.ma.masked_invalid(values), cmap=DIVERGING, norm=norm, aspect="auto")
-    accuracy, seeds = grid.scratch
-    scratch = f" (scratch {100 * accuracy:.1f} %, {seeds} seed{'' if seeds == 1 else 's'})" if seeds else ""
-    if axis.figure.get_figwidth() < NARROW:
-        scratch = scratch.replace(" (", "\n(", 1)
     above = _name_groups(axis, grid) if names else 0
-    axis.set_title(grid.title + scratch, pad=3 + above)
+    axis.set_title(_heading(grid, narrow=axis.figure.get_figwidth() < NARROW), pad=3 + above)
     axis.set_yticks(range(len(grid.sources)), [source.name for source in grid.sources])
     axis.set_xticks(range(len(grid.heads)), [head.depth for head in grid.heads])
     axis.tick_params(length=0, labeltop=names, labelbottom=False, labelsize=6)
@@ -99,6 +95,14 @@ def _draw_panel(axis: Axes, grid: Grid, norm: Normalize, *, names: bool) -> None
     axis.tick_params(which="minor", length=0)
     for start in np.cumsum([len(heads) for _, heads in grid.groups])[:-1]:
         axis.axvline(start - 0.5, color="white", linewidth=3)
+
+
+def _heading(grid: Grid, *, narrow: bool) -> str:
+    """Return the title of a panel: what it is about, what scratch reaches, and over how many seeds."""
+    accuracy, seeds = grid.scratch
+    scratch = f" (scratch {100 * accuracy:.1f} %, {seeds} seed{'' if seeds == 1 else 's'})" if seeds else ""
+    setting, _, size = grid.title.rpartition(", ")
+    return f"{setting},\n{size}{scratch}" if narrow else f"{grid.title}{scratch}"
 
 
 def _name_groups(axis: Axes, grid: Grid) -> float:

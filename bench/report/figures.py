@@ -73,8 +73,8 @@ FIGURES: dict[str, Kind] = {
     ),
     "forest": Kind(
         "Every comparison with its interval",
-        "A point is a mean gap, its line the 95 % interval over seeds; right of zero transfer harms. Colour and shape "
-        "are the corrected verdict.",
+        "A point is a mean gap, its line the confidence interval over seeds; right of zero transfer harms. Colour and "
+        "shape are the corrected verdict.",
         "bench.report.forest:forest",
         each=True,
         near="near",
@@ -185,7 +185,7 @@ def panels(rows: pd.DataFrame, comparisons: pd.DataFrame, *, near: str = NEAR) -
         varying = [column for column in columns if comparisons[column].nunique(dropna=False) > 1]
         for values, part in table.groupby(columns, dropna=False, sort=True):
             setting = dict(zip(columns, values, strict=True))
-            part.attrs = dict(table.attrs)
+            part.attrs = table.attrs | {"varying": varying}
             said = [str(setting[column]) for column in varying]
             tail = "".join(f"-{slug(text)}" for text in said)
             yield Panel(

@@ -71,20 +71,23 @@ def _shares(known: pd.DataFrame) -> str:
 
 
 def _extremes(known: pd.DataFrame) -> str:
-    worst, best = known.loc[known["ntg"].idxmax()], known.loc[known["ntg"].idxmin()]
-    if worst["ntg"] > 0:
-        harm = f"The largest harm is {_one(worst)}"
+    worst, best = known["ntg"].idxmax(), known["ntg"].idxmin()
+    if known.at[worst, "ntg"] > 0:
+        harm = f"The largest harm is {_one(known, worst)}"
     else:
-        harm = f"No mean gap is above zero; the least gain is {_one(worst)}"
-    gain = f"the largest gain {_one(best)}" if best["ntg"] < 0 else "no strategy gained on average from any source"
-    return f"{harm}; {gain}."
+        harm = f"No mean gap is above zero; the least gain is {_one(known, worst)}"
+    if known.at[best, "ntg"] < 0:
+        return f"{harm}; the largest gain {_one(known, best)}."
+    return f"{harm}; no strategy gained on average from any source."
 
 
-def _one(row: pd.Series) -> str:
-    """Write one comparison with its interval."""
+def _one(known: pd.DataFrame, which: int) -> str:
+    """Write one comparison with its interval; its weighting too, where there are several."""
     import math
 
-    where = f"{row['source']} -> {row['target']} by {row['how']} with {_count(row['target_size'], 'target example')}"
+    row = known.loc[which]
+    how = f"{row['how']} under {row['weighting']} weights" if known["weighting"].nunique() > 1 else row["how"]
+    where = f"{row['source']} -> {row['target']} by {how} with {_count(row['target_size'], 'target example')}"
     if math.isnan(row["ntg_low"]):
         return f"{where} at {points(row['ntg'])} points (one seed, no interval)"
     interval = f"[{points(row['ntg_low'])}, {points(row['ntg_high'])}]"

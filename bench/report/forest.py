@@ -9,7 +9,7 @@ import numpy as np
 from bench.errors import DataError
 from bench.report.cells import margin_text
 from bench.report.drawing import footnote, gap_axis, verdict_key, verdict_points
-from bench.report.grid import NEAR, Grid, Head, grids
+from bench.report.grid import NEAR, Grid, Head, depth_labels, grids, point_of
 from bench.report.style import COLUMN, PAGE, TALLEST, VERDICT_COLOURS, figure_style
 from bench.stats.gap import options_of
 
@@ -27,9 +27,9 @@ def forest(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     """Draw every comparison as a point with its interval, sizes side by side.
 
     Comparisons stand in blocks, one a strategy and depth, sources from near to far within; where there are
-    more than seventy, blocks are named and sources are not. The thick line is the 95 % interval over
-    seeds (paired t), the thin one, where there is one, the bootstrap over seeds and test examples. Shape
-    and colour are the verdict, which is corrected, as intervals are not.
+    more than seventy, blocks are named and sources are not. The thick line is the interval over seeds
+    (paired t), the thin one, where there is one, the bootstrap's. Shape and colour are the verdict, which
+    is corrected, as intervals are not.
 
     Parameters
     ----------
@@ -93,8 +93,11 @@ def _boot(comparisons: pd.DataFrame) -> dict[tuple, tuple[float, float]]:
     """Return bootstrap intervals by source, point and size, where they were asked for."""
     if "ntg_boot_low" not in comparisons:
         return {}
-    known = comparisons[comparisons["ntg_boot_low"].notna()]
-    return {(r.source, r.target_size, round(r.ntg, 12)): (r.ntg_boot_low, r.ntg_boot_high) for r in known.itertuples()}
+    measured = comparisons[comparisons["ntg"].notna()]
+    labels = depth_labels(measured)
+    points = [labels[point_of(row)] for row in measured.itertuples()]
+    known = measured.assign(head=points)[measured["ntg_boot_low"].notna()]
+    return {(r.source, r.head, r.target_size): (r.ntg_boot_low, r.ntg_boot_high) for r in known.itertuples()}
 
 
 def _draw(
@@ -107,10 +110,10 @@ def _draw(
     tight: bool,
 ) -> None:
     cells = [(places[key], key, cell) for key, cell in grid.cells.items() if cell.measured]
-    for y, (source, _), cell in cells:
+    for y, (source, head), cell in cells:
         colour = VERDICT_COLOURS[cell.verdict]
         axis.hlines(y, cell.low, cell.high, color=colour, linewidth=0.8 if tight else 1.2, zorder=2)
-        ends = boot.get((source, grid.setting["target_size"], round(cell.ntg, 12)))
+        ends = boot.get((source, head, grid.setting["target_size"]))
         if ends:
             axis.hlines(y, *ends, color=colour, linewidth=0.4, zorder=1)
     size = 2.4 if tight else 3.6
@@ -144,10 +147,10 @@ def _name(axis: Axes, places: dict[tuple[str, Head], float], blocks: dict[Head, 
 def _key(comparisons: pd.DataFrame, panels: list[Grid], named: bool, boot: bool) -> str:
     options = options_of(comparisons)
     method = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}[options["correction"]]
-    text = f"95 % intervals over seeds, not corrected; verdicts corrected ({method}), "
+    text = f"{100 * (1 - options['alpha']):g} % intervals over seeds, not corrected; verdicts corrected ({method}), "
     text += f"equivalent: within {margin_text(options['margin'])}."
     if boot:
-        text += " Thin: bootstrap over seeds and test examples."
+        text += f" Thin: bootstrap over {' or '.join(sorted(comparisons['resampled'].dropna().unique())) or 'seeds'}."
     if not named:
         text += f" Within a block, from top to bottom: {', '.join(source.name for source in panels[0].sources)}."
     return text

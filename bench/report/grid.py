@@ -92,7 +92,8 @@ class Grid:
 def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
     """Lay comparisons out, one grid for each target, backbone, weighting and size, sizes ascending.
 
-    Grids that differ in size only have the same rows and columns.
+    Grids that differ in size only have the same rows and columns. Titles name what varies among the comparisons,
+    and what ``attrs["varying"]`` says to vary among those that they were taken from.
 
     Parameters
     ----------
@@ -110,7 +111,8 @@ def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
     if near not in measures:
         raise unknown("measure", near, measures)
     labels = depth_labels(comparisons)
-    varying = [name for name in SETTING if comparisons[name].nunique(dropna=False) > 1]
+    varying = {name for name in SETTING if comparisons[name].nunique(dropna=False) > 1}
+    varying |= {*comparisons.attrs.get("varying", ())}  # of what these are a part of, whose other parts stand elsewhere
     found = []
     for setting, part in comparisons.groupby(SETTING, dropna=False, sort=True):
         measure, sources = near_to_far(part, near)
@@ -118,7 +120,7 @@ def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
         for size, block in part.groupby("target_size", sort=True):
             named = dict(zip(SETTING, setting, strict=True)) | {"target_size": int(size)}
             title = _title(named, varying)
-            cells = {(row.source, labels[_point(row)]): _cell(row) for row in block.itertuples()}
+            cells = {(row.source, labels[point_of(row)]): _cell(row) for row in block.itertuples()}
             found.append(Grid(named, title, measure, sources, heads, cells, _scratch(block)))
     return found
 
@@ -173,7 +175,8 @@ def depth_labels(comparisons: pd.DataFrame) -> dict[tuple, Head]:
     return labels
 
 
-def _point(row: Any) -> tuple:
+def point_of(row: Any) -> tuple:
+    """Return strategy, transfer depth and frozen depth of a comparison; a depth is None where it is missing."""
     import pandas as pd
 
     n, f = (None if pd.isna(depth) else int(depth) for depth in (row.transfer_depth, row.frozen_depth))
@@ -181,7 +184,7 @@ def _point(row: Any) -> tuple:
 
 
 def _points(comparisons: pd.DataFrame) -> list[tuple]:
-    every = {_point(row) for row in comparisons[POINT].drop_duplicates().itertuples()}
+    every = {point_of(row) for row in comparisons[POINT].drop_duplicates().itertuples()}
     return sorted(every, key=_order)
 
 

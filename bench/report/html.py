@@ -14,6 +14,7 @@ from bench.report.figures import COMPARISONS, Panel, panels
 from bench.report.files import write_file
 from bench.report.findings import findings
 from bench.report.grid import NEAR
+from bench.report.harm import harm_table
 from bench.report.html_data import data_blocks, meta
 from bench.report.html_provenance import config_text, run_table, task_table, version_table
 from bench.report.packing import to_json
@@ -141,6 +142,7 @@ def _part(part: Part, near: str) -> dict[str, Any]:
     return {
         "name": part.suite,
         "findings": [*findings(part.comparisons, near=near), *(sentences(weights) if weights is not None else ())],
+        "harm": harm_table(part.comparisons),
         "about": f"{part.file}; {count:,} {'trial' if count == 1 else 'trials'}; {said}.",
         "config": config_text(part.config),
     }

@@ -75,6 +75,9 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
             axis.set_title(f"{source} \N{RIGHTWARDS ARROW} {known['target'].iloc[0]}", pad=2, fontsize=6.5)
             _say(axis, part, size, depth)
             axis.label_outer()
+            if i + across >= len(places):  # nothing stands below, be it the last row or not
+                axis.tick_params(axis="x", labelbottom=True)
+                axis.set_xlabel("blocks copied, n")
         _scale(figure, list(axes.flat), norm, comparisons, measure if len(sources) > 1 else None)
     return figure
 

@@ -29,7 +29,7 @@ def share_won_back(rows: pd.DataFrame, *, uniform: str = "uniform", oracle: str 
     A panel for each source and target size, a line for each weighting, the one that wins most on top, a point
     for each strategy with Fieller's 95 % interval (:func:`bench.stats.won_back.won_back`). At 0 the
     weighting did nothing, at 1 it did as well as knowing which examples are harmful. Where the oracle does
-    not surely gain there is no share; a panel without any says so.
+    not surely gain there is no share; a panel without any says so. A share beyond the axis is a triangle at its edge.
 
     Parameters
     ----------
@@ -41,13 +41,15 @@ def share_won_back(rows: pd.DataFrame, *, uniform: str = "uniform", oracle: str 
     Raises
     ------
     DataError
-        When there is no weighting besides uniform and the oracle.
+        When there is no weighting besides uniform and the oracle, or no share at all.
     """
     from matplotlib.figure import Figure
 
     table = won_back(rows, uniform=uniform, oracle=oracle)
     if table.empty:
         raise DataError(f"no weighting besides {uniform} and {oracle} has a result beside the uniform one")
+    if table["share"].isna().all():
+        raise DataError(f"there is no share to draw: {'; '.join(sorted(table['note'].dropna().unique()))}")
     labels = depth_labels(table)
     table = table.assign(point=[labels[point] for point in table[POINT].itertuples(index=False, name=None)])
     points = list(dict.fromkeys(table["point"]))
@@ -70,7 +72,7 @@ def share_won_back(rows: pd.DataFrame, *, uniform: str = "uniform", oracle: str 
         footnote(
             figure,
             f"Share of what the {oracle} gains over {uniform} weights, with Fieller's 95 % interval over {counted} "
-            "seeds. Where the oracle does not surely gain there is no share.",
+            "seeds. Where the oracle does not surely gain there is no share. Triangle at an edge: beyond the axis.",
         )
     return figure
 
@@ -88,9 +90,13 @@ def _draw(axis: Axes, panel: tuple, ways: list[str], points: list) -> None:
         axis.hlines(y, *np.clip([row["share_low"], row["share_high"]], LEFT, RIGHT), color=colour, linewidth=0.9)
         if LEFT <= row["share"] <= RIGHT:
             axis.plot([row["share"]], [y], MARKERS[place % len(MARKERS)], color=colour, markersize=2.6)
+        else:
+            edge, marker = (LEFT, "<") if row["share"] < LEFT else (RIGHT, ">")
+            axis.plot([edge], [y], marker, color=colour, markersize=3.4, markerfacecolor="white", clip_on=False)
     if part["share"].isna().all():
         axis.text(0.5, (len(ways) - 1) / 2, textwrap.fill(str(part["note"].iloc[0]), 18), fontsize=5.6,
-                  color=QUIET, ha="center", va="center", style="italic")  # fmt: skip
+                  color=QUIET, ha="center", va="center", style="italic",
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
     axis.set_xlim(LEFT, RIGHT)
     axis.set_ylim(len(ways) - 0.5, -0.5)
     axis.set_yticks(range(len(ways)), ways, fontsize=5.8)

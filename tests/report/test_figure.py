@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_suite import DISTANCE, POINTS, synthetic_rows
 
@@ -49,6 +50,19 @@ def test_every_cell_says_gap_and_verdict(comparisons):
     shown = comparisons[comparisons["target_size"] == 20]
     for verdict, mark in marks.items():
         assert sum(text.endswith(mark) for text in written) == (shown["verdict"] == verdict).sum()
+
+
+def test_maps_of_several_weightings_say_which_is_which():
+    rows = synthetic_rows(sources=("noise",), points=[("fine-tune", 4, 0)], seeds=3)
+    other = rows[rows["source"].notna()].assign(weighting="learned")
+    rows = pd.concat([rows, other], ignore_index=True)
+    maps = [panel for panel in panels(rows, negative_transfer(rows)) if panel.name.startswith("gap_map")]
+    titles = {panel.name: panel.draw().axes[0].get_title(loc="left") for panel in maps}
+    assert {name: title.partition(",\n")[0] for name, title in titles.items()} == {
+        "gap_map-learned": "target digits, cnn, learned", "gap_map-uniform": "target digits, cnn, uniform",
+    }  # fmt: skip
+    alone = gap_map(negative_transfer(other.pipe(lambda part: pd.concat([part, rows[rows["source"].isna()]]))))
+    assert alone.axes[0].get_title(loc="left").startswith("target digits, cnn,\n20 target examples (scratch ")
 
 
 def test_what_was_not_measured_is_blank(comparisons):

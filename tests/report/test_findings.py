@@ -43,6 +43,15 @@ def test_extremes_are_those_of_the_frame_with_their_intervals(comparisons):
     assert second.index(worst["source"]) < second.index("the largest gain")
 
 
+def test_where_there_are_several_weightings_extremes_name_theirs(comparisons):
+    other = comparisons.assign(weighting="l2rw", ntg=comparisons["ntg"] - 1)
+    second = findings(pd.concat([comparisons, other], ignore_index=True))[1]
+    harm, gain = second.split("; the largest gain ")
+    assert " under uniform weights with " in harm
+    assert " under l2rw weights with " in gain
+    assert "weights" not in findings(comparisons)[1]
+
+
 def test_best_and_worst_strategy_are_means_over_the_same_places(comparisons):
     third = findings(comparisons)[2]
     by = comparisons.groupby(["strategy", "transfer_depth", "frozen_depth"])["ntg"].mean()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from synthetic_suite import DISTANCE, synthetic_rows
 
 from bench.errors import DataError, UnknownName
@@ -64,6 +65,15 @@ def test_the_transfer_map_rings_scratch_where_nothing_helps_and_hatches_what_was
     ring = axis.patches[-1]
     assert ring.get_x() + ring.get_width() / 2 == pytest.approx(0)
     assert [(p.get_x() + 0.5, p.get_y() + 0.5) for p in axis.patches if p.get_hatch()] == [(3.0, 1.0)]
+
+
+def test_the_lowest_map_of_every_column_has_its_numbers():
+    rows = synthetic_rows(sources=("printed-digits", "noise", "patches"), points=TRIANGLE, seeds=2)
+    axes = shown(transfer_map(negative_transfer(rows)))  # four columns: the third and fourth have one map
+    assert len(axes) == 6
+    numbered = [axis.xaxis.get_tick_params()["labelbottom"] for axis in axes]
+    assert numbered == [False, False, True, True, True, True]
+    assert [bool(axis.get_xlabel()) for axis in axes] == numbered
 
 
 def test_a_deep_triangle_keeps_marks_where_numbers_do_not_fit():
@@ -156,6 +166,21 @@ def test_the_forest_has_every_comparison_with_its_interval(rows):
         forest(empty(COMPARISON))
 
 
+def test_equal_gaps_keep_their_own_bootstrap_intervals_in_the_forest():
+    rows = synthetic_rows(sources=("noise",), points=[("fine-tune", 4, 0), ("fine-tune", 4, 1)], sizes=(20,), seeds=3)
+    boot = negative_transfer(rows)
+    boot = boot.assign(ntg=0.05, ntg_low=0.0, ntg_high=0.1, ntg_boot_low=[0.01, 0.02], ntg_boot_high=[0.08, 0.09])
+    segments = [s[:, 0] for c in shown(forest(boot))[0].collections for s in c.get_segments()]
+    assert sorted(tuple(s) for s in segments if s[0] > 0) == [(0.01, 0.08), (0.02, 0.09)]
+
+
+def test_the_forest_says_what_its_intervals_are():
+    rows = synthetic_rows(sources=("noise",), points=[("fine-tune", 4, 0)], sizes=(20,), seeds=3)
+    said = forest(negative_transfer(rows, alpha=0.1, interval="bootstrap")).get_supxlabel()
+    assert said.startswith("90 % intervals over seeds")
+    assert "Thin: bootstrap over seeds." in said.replace("\n", " ")
+
+
 def test_the_square_names_winner_advice_and_outcome(rows):
     figure = corners(rows)
     written = " ".join(texts(figure.axes[0]))
@@ -211,7 +236,13 @@ def test_weights_say_how_well_harmful_examples_are_known():
     (axis,) = shown(example_weights(weights()))
     assert "AUROC 1.00 [1.00, 1.00]" in texts(axis)
     assert "harmful (120)" in texts(axis)  # over three seeds; what was never seen has no weight
-    assert any(text.startswith("AUROC 0.") for text in texts(shown(example_weights(weights(apart=0.1)))[0]))
+    mixed, found = weights(apart=0.1).dropna(), []
+    for _, one in mixed.groupby("source_seed"):
+        bad, good = (one.loc[one["harmful"] == flag, "weight"].to_numpy() for flag in (True, False))
+        found.append(np.mean([(g > b) + 0.5 * (g == b) for g in good for b in bad]))
+    low, high = stats.ttest_1samp(found, 0).confidence_interval()
+    said = f"AUROC {np.mean(found):.2f} [{low:.2f}, {high:.2f}]"
+    assert said in texts(shown(example_weights(mixed))[0])
     with pytest.raises(DataError, match="lack the column harmful"):
         example_weights(weights().drop(columns="harmful"))
     with pytest.raises(DataError, match="known to be harmful"):
@@ -235,3 +266,29 @@ def test_the_share_won_back_is_drawn_with_its_interval_or_excused():
     assert "oracle and uniform\ndo not differ" in texts(nothing)
     with pytest.raises(DataError, match="no weighting besides uniform and oracle"):
         share_won_back(rows)
+
+
+def weighted_rows(gains, noise=0.003):
+    """Rows of one source under uniform weights and others, which gain what is said on average."""
+    plain = synthetic_rows(sources=("noise",), points=[("fine-tune", 4, 0)], sizes=(20,), seeds=6)
+    rng, transfer = np.random.default_rng(5), plain[plain["source"].notna()]
+    parts = [plain]
+    for weighting, gain in gains.items():
+        lift = gain + rng.normal(0, noise, len(transfer))
+        parts.append(transfer.assign(weighting=weighting, test_accuracy=transfer["test_accuracy"] + lift))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_a_share_beyond_the_axis_stands_at_its_edge():
+    every = weighted_rows({"oracle": 0.1, "harmful": -0.08, "better": 0.19, "within": 0.05})
+    table = won_back(every).set_index("weighting")["share"]
+    assert (table["harmful"] < -0.5, table["better"] > 1.5) == (True, True)
+    axis = shown(share_won_back(every))[0]
+    drawn = {line.get_marker(): float(line.get_xdata()[0]) for line in axis.lines if line.get_marker() in "<>o"}
+    assert drawn == {"<": -0.5, ">": 1.5, "o": pytest.approx(table["within"])}
+    assert "Triangle at an edge: beyond the axis." in share_won_back(every).get_supxlabel().replace("\n", " ")
+
+
+def test_no_share_at_all_is_no_figure():
+    with pytest.raises(DataError, match='no share to draw: no trial has the weighting "oracle"'):
+        share_won_back(weighted_rows({"learned": 0.05}))

@@ -23,7 +23,7 @@ async function comparisonPage(host, index) {
       ["p of equivalence, corrected", pvalue(row.p_equivalence_holm)], ["correction", row.correction],
       ["seeds with both results", row.n_seeds], ["seeds lost to failures", row.n_failed], ["source model's own accuracy", percent(row.source_accuracy)],
       ["backbone", row.backbone], ["weighting", row.weighting], ["validation", row.validation], ["suite", row.suite],
-      ...meta.measures.map((m) => [m.title, short(row[m.name] ?? null)]),
+      ...meta.measures.map((m) => [m.title, short(row[m.name] ?? null, 4)]),
     ]),
     el("h3", {}, "Seed by seed"),
     seedChart(seeds, trials),
@@ -98,7 +98,7 @@ async function trialPage(host, which) {
     list([
       ["test loss", short(row.test_loss, 4)], ["validation accuracy", percent(row.val_accuracy)], ["validation loss", short(row.val_loss, 4)],
       ["seconds", short(row.seconds, 3)], ["parameters trained", row.trainable_parameters === null ? null : row.trainable_parameters.toLocaleString("en")],
-      ...meta.measures.map((m) => [m.title, short(row[m.name] ?? null)]), ...others(row),
+      ...meta.measures.map((m) => [m.title, short(row[m.name] ?? null, 4)]), ...others(row),
     ]),
     el("h3", {}, "Learning curve"), await curves(row, index, ok),
     el("h3", {}, "Recipe"), ...recipe(row, suite),

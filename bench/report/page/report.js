@@ -197,7 +197,8 @@ function intervalScale(data) {
 function intervalPlot(row, at) {
   if (row.ntg === null) return "";
   const colour = `var(--${row.verdict === "inconclusive" ? "soft" : row.verdict})`;
-  const plot = svg("svg", { viewBox: "0 0 100 14", width: 120, height: 16, role: "img", "aria-label": `from ${points(row.ntg_low)} to ${points(row.ntg_high)}` });
+  const ends = row.ntg_low === null ? "no interval" : `${points(row.ntg_low)} to ${points(row.ntg_high)} points`;
+  const plot = svg("svg", { viewBox: "0 0 100 14", width: 120, height: 16, role: "img", "aria-label": ends }, svg("title", {}, ends));
   plot.append(svg("line", { x1: 50, x2: 50, y1: 0, y2: 14, stroke: "#c5cbd3" }));
   if (row.ntg_low !== null) plot.append(svg("line", { x1: at(row.ntg_low), x2: at(row.ntg_high), y1: 7, y2: 7, stroke: colour, "stroke-width": 1.5 }));
   plot.append(svg("circle", { cx: at(row.ntg), cy: 7, r: 2.6, fill: colour }));
@@ -222,7 +223,7 @@ async function comparisonTable(host) {
     { name: "scratch_accuracy", title: "scratch", number: true, show: percent },
     { name: "transfer_accuracy", title: "transfer", number: true, show: percent },
     { name: "n_seeds", title: "seeds", number: true },
-    ...meta.measures.filter((m) => data.distinct(m.name).length).map((m) => ({ name: m.name, title: m.title, number: true, show: (v) => short(v) })),
+    ...meta.measures.filter((m) => data.distinct(m.name).length).map((m) => ({ name: m.name, title: m.title, number: true, show: (v) => short(v, 4) })),
   ];
   if (meta.level !== 95) columns.find((column) => column.name === "ntg_low").title = `${meta.level} % interval`;
   return new Table(host, data, {
