@@ -103,8 +103,11 @@ def write_live(folder: Path, values: Mapping[str, Any]) -> None:
 
 def read_live(folder: Path) -> dict[str, Any] | None:
     """Return what the run that holds a folder, or held it last and was killed, says of itself; None for nothing."""
+    place = folder / LIVE
     try:
-        with (folder / LIVE).open("rb") as file:
+        if not place.is_file():  # a pipe would be waited for
+            return None
+        with place.open("rb") as file:
             said = read_object(file.read(MAX_LIVE))
     except OSError:
         return None

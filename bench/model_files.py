@@ -29,6 +29,6 @@ def file_digest(path: Path) -> str:
 def is_intact(path: Path, record: Mapping[str, Any]) -> bool:
     """Whether the file is there and holds what its ledger record says was written."""
     try:
-        return file_digest(path) == record.get("file")
+        return path.is_file() and file_digest(path) == record.get("file")
     except OSError:
         return False

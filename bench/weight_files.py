@@ -78,7 +78,7 @@ def _files(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
             found[key] = {name: row.get(name) for name in PLACE[:-1]} | {"joint": True}
     for key, place in found.items():
         path = folder / "weights" / f"{key}.safetensors"
-        if path.exists():
+        if path.is_file():
             yield place, path
 
 

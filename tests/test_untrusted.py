@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import gzip
 import html.parser
+import io
 import json
+import os
 import pickle
 import re
 import shutil
@@ -35,6 +37,7 @@ from bench.tasks.files import read_npz
 from bench.tasks.images import open_image
 from bench.tasks.plain_pickle import plain_pickles
 from bench.weight_files import load_weights
+from tests.reliability.fuzz import no_hang
 
 PAIR = '[[pairs]]\ntarget = "digits"\nsource = "noise"\n'
 
@@ -128,6 +131,58 @@ def test_a_checkpoint_that_is_small_stays_small(tmp_path):
     assert (tmp_path / "small.pt").stat().st_size < 2**16
     with pytest.raises(DataError, match="more than it has itself"):
         load_state_dict_file(tmp_path / "small.pt")
+
+
+def call(module, name, *arguments):
+    """The instructions of a pickle to call something."""
+    return f"c{module}\n{name}\n(".encode() + b"".join(arguments) + b"tR"
+
+
+def text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+TWO_GIBIBYTES = b"J" + struct.pack("<i", 2**31 - 1)
+TWICE = b"(tq\x00" + b"".join(b"h%ch%c\x86q%c" % (n, n, n + 1) for n in range(200))  # tuples of twice the one before
+LAST = b"h%c" % 200
+GROWING = {
+    "an array": call("builtins", "bytearray", TWO_GIBIBYTES),
+    "by its old name": call("__builtin__", "bytearray", TWO_GIBIBYTES),
+    "bytes, twice as many each time": call(
+        "_codecs", "encode", call("_codecs", "encode", text("x"), text("latin1")), text("hex")
+    ),
+    "a key whose hash takes 2^200 steps": TWICE + b"}" + LAST + b"Ns",
+    "the same within a set": TWICE + call("builtins", "set", LAST + b"\x85"),
+}
+
+
+@pytest.mark.parametrize("what", GROWING)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_checkpoint_that_would_grow_without_end_is_refused(what, legacy, tmp_path):
+    """None of it is code, and torch would read it."""
+    path, pickled = tmp_path / "grows.pt", b"\x80\x02" + GROWING[what] + b"."
+    if legacy:
+        whole = io.BytesIO()
+        torch.save({}, whole, _use_new_zipfile_serialization=False)
+        before, _, after = whole.getvalue().partition(pickle.dumps({}, 2))
+        assert after
+        path.write_bytes(before + pickled + after)
+    else:
+        torch.save({}, tmp_path / "whole.pt")
+        with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(path, "w") as archive:
+            for member in whole.namelist():
+                archive.writestr(member, pickled if member.endswith("data.pkl") else whole.read(member))
+    with pytest.raises(DataError, match=r"grows\.pt holds more than a state dict needs"):
+        load_state_dict_file(path)
+
+
+def test_what_training_scripts_save_beside_a_state_dict_is_no_growth(tmp_path):
+    state = {f"blocks.{n}.weight": torch.ones(2) for n in range(3000)}
+    optimizer = {"state": {0: {"step": torch.tensor(1.0)}}, "groups": [{"betas": (0.9, 0.99)}]}
+    saved = {"epoch": 3, "state_dict": state, "optimizer": optimizer}
+    for legacy in (False, True):
+        torch.save(saved, tmp_path / "x.pt", _use_new_zipfile_serialization=not legacy)
+        assert list(load_state_dict_file(tmp_path / "x.pt")) == list(state)
 
 
 @pytest.mark.filterwarnings("ignore:Sparse invariant")
@@ -299,6 +354,14 @@ def test_suites_that_grow_without_end_are_refused(tmp_path):
         load("".join(f"key{k} = 1\n" for k in range(30_000)))
     with pytest.raises(SuiteError, match="at most 1,000,000 seeds"):
         load(f'target_sizes = [20]\nseeds = "{",".join(["0-999999"] * 1000)}"\n{PAIR}')
+    named = ", ".join(f't{k} = {{ task = "digits", label_noise = 0.{k + 1} }}' for k in range(90))
+    many = f"tasks = {{ {named} }}\n"
+    sources = ", ".join(f'"t{k}"' for k in range(90))
+    wanted = f'pairs = [{{ target = "digits", sources = [{sources}] }}]\n'
+    with pytest.raises(SuiteError, match=r"come to 1,080,000,000 trials; at most 100,000,000 are possible"):
+        load(f"target_sizes = [20, 40]\nseeds = 1000000\nsource_models = 1\n{many}{wanted}")
+    with pytest.raises(SuiteError, match=r"come to 90,000,000 source models; at most 1,000,000 are possible"):
+        load(f"target_sizes = [20]\nstrategies = ['zero-shot']\nseeds = 1000000\n{many}{wanted}")
     with pytest.raises(DataError, match="nested"):
         load(f"{'.'.join('a' * 5000)} = 1\n{PAIR}")
     with pytest.raises(DataError, match="not valid TOML"):
@@ -375,6 +438,28 @@ def test_a_plug_in_that_only_the_folder_names_is_not_loaded(run_folder, mark, nt
     edit(run_folder, name_another)
     code, _, err = ntbench("table", run_folder, "--plugin", trusted)
     assert (code, "unasked" in err) == (0, False)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_pipes_in_the_place_of_files_are_not_waited_for(run_folder, tmp_path, ntbench, small_suite):
+    """An archive can hold them; whoever opens one waits until somebody writes to it."""
+    (tmp_path / "x" / "a").mkdir(parents=True)
+    (run_folder / "logs").mkdir(exist_ok=True)
+    models = sorted(run_folder.glob("sources/*"))
+    places = [*models, *run_folder.glob("weights/*"), run_folder / "live.json", run_folder / "logs" / "k.log"]
+    for path in (*places, tmp_path / "x" / "a" / "1.png"):
+        path.unlink(missing_ok=True)
+        os.mkfifo(path)
+    with no_hang():
+        for arguments in (("status", run_folder), ("report", run_folder), ("merge", tmp_path / "merged", run_folder)):
+            assert ntbench(*arguments)[0] == 0
+        assert ntbench("status", run_folder, "--log", "k")[0] == 2
+        with pytest.raises(DataError, match=r"1\.png: no such image"):
+            open_image(tmp_path / "x" / "a" / "1.png")
+        suite = {**small_suite, "strategies": ["layer-transfer"], "target_sizes": [20], "seeds": 1}
+        rows = bench.run(suite, run_folder, jobs=0)
+    assert (rows["status"] == "ok").all()
+    assert all(path.is_file() for path in models)  # made again
 
 
 def test_a_key_in_a_ledger_leads_to_no_file_elsewhere(run_folder, tmp_path):

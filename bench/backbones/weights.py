@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.backbones.base import Backbone
+from bench.backbones.pickled import growth
 from bench.errors import DataError, StoreError, nearest
 
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
@@ -100,6 +101,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> object:
     _refuse_bomb(path)
+    _refuse_growth(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of pickles by others than torch, which are refused
@@ -130,6 +132,16 @@ def _refuse_bomb(path: Path) -> None:
         raise DataError(
             f"{path} is no file that torch.save wrote: unpacked it takes {held:,} bytes, more than it has itself"
         )
+
+
+def _refuse_growth(path: Path) -> None:
+    """Refuse a file whose reading would take memory or time beyond all measure."""
+    try:
+        found = growth(path)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{path} is damaged or not a file that torch.save wrote: {error}") from error
+    if found:
+        raise DataError(f"{path} holds more than a state dict needs ({found}); save the model's state_dict() alone")
 
 
 def _unwrap(value: object, path: Path) -> dict[str, Tensor]:

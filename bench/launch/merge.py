@@ -41,7 +41,7 @@ class Merged:
     known : int
         Records that were there already, or in several places.
     notes : list of str
-        Damage, and files that are missing.
+        Damage, and shards that are missing.
     """
 
     added: int = 0
@@ -231,7 +231,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _files(folder: Path) -> Iterator[Path]:
     for kind in KEPT:
         if (folder / kind).is_dir():
-            yield from sorted((folder / kind).glob("*.safetensors"))
+            yield from sorted(path for path in (folder / kind).glob("*.safetensors") if path.is_file())
 
 
 def _demand_one_file(places: Sequence[_Place]) -> None:
@@ -253,7 +253,8 @@ def _copy_files(source: Path, out: Path) -> None:
             _copy(path, out / path.parent.name / path.name)
     if (source / LOGS).is_dir():
         for path in sorted((source / LOGS).glob("*.log")):
-            _copy(path, out / LOGS / path.name)
+            if path.is_file():
+                _copy(path, out / LOGS / path.name)
 
 
 def _copy(path: Path, to: Path) -> None:

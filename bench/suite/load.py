@@ -17,7 +17,7 @@ from bench.suite.lines import with_line
 from bench.suite.model import Pairs, Recipe, Statistics, Suite
 from bench.suite.specs import TaskReader, read_backbone, read_model
 from bench.suite.strategies import read_strategies
-from bench.suite.weightings import read_weightings
+from bench.suite.weightings import UNIFORM, read_weightings
 
 _TABLES: dict[str, type[BaseModel]] = {
     "": Suite, "recipe": Recipe, "source_recipe": Recipe, "statistics": Statistics, "pairs": Pairs,
@@ -27,6 +27,8 @@ MAX_DEPTH = 200  # tables within tables
 MAX_NUMBER = 2**64
 MAX_PROBLEMS = 50  # that are said; of more, how many
 MAX_SHOWN = 200  # characters of a value in a message
+MAX_TRIALS = 100_000_000  # more than anybody trains: planning them takes minutes, and a table of them all memory
+MAX_MODELS = 1_000_000  # source models, each of which is a file
 
 
 def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[str, ...] = ()) -> Suite:
@@ -225,8 +227,9 @@ def _problem(place: str, table: str, item: Mapping[str, Any]) -> Problem:
 def check(suite: Suite) -> list[Problem]:
     """Find every problem of a well-formed suite that shows without reading any data."""
     problems: list[Problem] = []
-    _check_backbones(suite, problems)
+    points = _check_backbones(suite, problems)
     _check_pairs(suite, problems)
+    _check_extent(suite, points, problems)
     for index, name in enumerate(suite.measures):
         try:
             MEASURES.get(name)
@@ -242,8 +245,22 @@ def check(suite: Suite) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
-def _check_backbones(suite: Suite, problems: list[Problem]) -> None:
+def _check_extent(suite: Suite, points: int, problems: list[Problem]) -> None:
+    """Refuse what a few lines can ask for and no plan can hold; counted from above, axes that collapse included."""
+    sources = [source for pairs in suite.pairs for source in pairs.all_sources]
+    trials = points * len(sources) * len(suite.weighting) * len(suite.target_sizes) * len(suite.seeds)
+    alike = suite.weighting == (UNIFORM,)  # one source model for all targets, then
+    models = len(suite.backbones) * suite.n_source_models
+    models *= len(set(sources)) if alike else len(sources) * len(suite.weighting)
+    for what, count, most in (("trials", trials, MAX_TRIALS), ("source models", models, MAX_MODELS)):
+        if count > most:
+            problems.append(Problem("pairs", f"come to {count:,} {what}; at most {most:,} are possible: divide them"))
+
+
+def _check_backbones(suite: Suite, problems: list[Problem]) -> int:
+    """Check backbones and the strategies for each; return how many points of the triangle they come to."""
     labels: dict[str, int] = {}
+    points = 0
     for index, value in enumerate(suite.backbones):
         spec = read_backbone(value, f"backbones[{index}]", problems)
         if spec is None:
@@ -252,7 +269,8 @@ def _check_backbones(suite: Suite, problems: list[Problem]) -> None:
             message = f'two backbones are called "{spec.label}"; give one a name = "..."'
             problems.append(Problem(f"backbones[{index}]", message))
         labels[spec.label] = index
-        read_strategies(suite.strategies, spec.depth, problems)
+        points += len(read_strategies(suite.strategies, spec.depth, problems))
+    return points
 
 
 def _check_pairs(suite: Suite, problems: list[Problem]) -> None:

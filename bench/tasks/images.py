@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,8 @@ def open_image(path: str | Path) -> Any:
     """
     from PIL import Image
 
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise DataError(f"{path}: no such image")
     try:
         with warnings.catch_warnings():
             # PIL only warns up to twice its bound.
@@ -47,8 +50,6 @@ def open_image(path: str | Path) -> Any:
             return Image.open(path, formats=FORMATS)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: more than {Image.MAX_IMAGE_PIXELS} pixels; not decoded") from error
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such image") from error
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{path}: not an image, or damaged") from error
     except Exception as error:
