@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,11 +104,27 @@ class RunFolder:
             return
         for member in unit.members:
             path = logs / f"{member.key}.log"
-            if text:
-                logs.mkdir(exist_ok=True)
-                path.write_text(text, encoding="utf-8")
-            else:
-                path.unlink(missing_ok=True)  # of an earlier try
+            try:
+                _put_log(path, text)
+            except OSError as error:
+                raise StoreError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _put_log(path: Path, text: str) -> None:
+    """Have a log say a text, or be gone; what stands in its place already, a link even, is never written into."""
+    if not text:
+        path.unlink(missing_ok=True)  # of an earlier try
+        return
+    path.parent.mkdir(exist_ok=True)
+    beside = path.with_suffix(".part")
+    try:
+        beside.unlink(missing_ok=True)  # what a killed run left
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
 
 
 def _write(path: Path, content: Any) -> None:

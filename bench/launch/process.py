@@ -41,17 +41,22 @@ class _Process:
     def __init__(self, log: Path):
         self._log = log
         self._kills = _kernel_kills()
-        with log.open("wb"), log.open("ab") as output:  # appending, so that it can be emptied meanwhile
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "bench.launch.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                env={**os.environ, **_ONE_THREAD},
-                # Ctrl-C is the driver's to handle: it lets what is in flight finish.
-                start_new_session=True,
-            )
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("wb"), log.open("ab") as output:  # appending, so that it can be emptied meanwhile
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "bench.launch.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=output,
+                    env={**os.environ, **_ONE_THREAD},
+                    # Ctrl-C is the driver's to handle: it lets what is in flight finish.
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise BenchError(f"cannot start a worker process: {error.strerror}; its folder is {log.parent}") from error
         self.ready = self.expired = False
+        self._asked, self._answering = 0, threading.Lock()
 
     def prepare(self, setup: dict[str, Any]) -> None:
         """Hand over what all units need, and wait until it is taken in."""
@@ -62,7 +67,7 @@ class _Process:
     def ask(self, unit: Unit, made: Path, limit: float | None) -> list[dict[str, Any]]:
         """Have a unit run and return its records."""
         self._send({"unit": unit_to_json(unit), "made": str(made), "seconds": limit})
-        timer = threading.Timer(limit + GRACE, self._expire) if limit else None
+        timer = threading.Timer(limit + GRACE, self._expire, [self._asked]) if limit else None
         if timer:
             timer.start()
         try:
@@ -70,10 +75,15 @@ class _Process:
         finally:
             if timer:
                 timer.cancel()
+                with self._answering:
+                    self._asked += 1
 
-    def _expire(self) -> None:
-        self.expired = True
-        self.kill()
+    def _expire(self, asked: int) -> None:
+        """End the process, unless it has answered in this very moment: the next unit is not to pay for it."""
+        with self._answering:
+            if asked == self._asked:
+                self.expired = True
+                self.kill()
 
     def _send(self, values: dict[str, Any]) -> None:
         try:
@@ -148,10 +158,14 @@ class Worker:
     ----------
     folder : Path
         Made if need be: for what its processes print and make.
+
+    Raises
+    ------
+    BenchError
+        When the system lets no process start.
     """
 
     def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._units, self._failed_starts = folder, 0, 0
         self._closed, self._changing = False, threading.Lock()
         # Starting is slow (torch is imported), so it begins now, beside whatever the driver does next.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 
 import bench
-from bench.errors import StoreError
-from bench.store import read_records, write_whole
+from bench.errors import BenchError, StoreError
+from bench.launch import process
+from bench.launch.folder import RunFolder
+from bench.launch.units import Done
+from bench.store import open_ledger, read_records, write_whole
+from bench.trial import Group, Trial
 
 
 def full(*_):
@@ -69,3 +74,53 @@ def test_a_full_disk_ends_the_run_and_is_no_failure_of_a_trial(place, small_suit
     rows = bench.run(small_suite, tmp_path, jobs=0)
     assert (rows.status == "ok").all()
     assert len(rows) > 0
+
+
+UNIT = Group((Trial("k1", None, "digits", 0, 0, 20, 0),))
+SAID = Done(UNIT, [{"kind": "note"}], log="epoch 1\n")
+
+
+def test_a_log_that_cannot_be_written_is_said_and_leaves_no_half_of_it(tmp_path, monkeypatch):
+    real = Path.write_text
+
+    def half(path, text, **options):
+        real(path, text[:3], **options)
+        full()
+
+    with open_ledger(tmp_path) as ledger:
+        folder = RunFolder(ledger)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "write_text", half)
+            with pytest.raises(StoreError, match=r"cannot write .*k1\.log: No space left on device"):
+                folder.keep([SAID])
+        assert not list((tmp_path / "logs").iterdir())
+        assert not list(read_records(tmp_path))  # no record without what it says
+        folder.keep([SAID])
+        assert (tmp_path / "logs" / "k1.log").read_text() == "epoch 1\n"
+        folder.keep([Done(UNIT, [{"kind": "note"}])])
+    assert not list((tmp_path / "logs").iterdir())  # the later try said nothing
+    assert len(list(read_records(tmp_path))) == 2
+
+
+def test_a_log_is_not_written_through_a_link_that_lies_in_its_place(tmp_path):
+    """A run folder may come from somebody else."""
+    (tmp_path / "own").write_text("mine")
+    logs = tmp_path / "run" / "logs"
+    logs.mkdir(parents=True)
+    for name in ("k1.log", "k1.part"):
+        (logs / name).symlink_to(tmp_path / "own")
+    with open_ledger(tmp_path / "run") as ledger:
+        RunFolder(ledger).keep([SAID])
+    assert (tmp_path / "own").read_text() == "mine"
+    assert (logs / "k1.log").read_text() == "epoch 1\n"
+
+
+@pytest.mark.parametrize("what", ["the folder", "its output", "the process"])
+def test_a_worker_process_that_the_system_refuses_is_said(what, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    place = {"the folder": (Path, "mkdir"), "its output": (Path, "open"), "the process": (process.subprocess, "Popen")}
+    monkeypatch.setattr(*place[what], refuse)
+    with pytest.raises(BenchError, match="cannot start a worker process: Cannot allocate memory"):
+        process.Worker(tmp_path / "worker")

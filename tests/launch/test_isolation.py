@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ import bench
 from bench import runner
 from bench.errors import BenchError
 from bench.launch.deaths import DEATHS, LOSSES, Deaths
+from bench.launch.process import _Process
 from bench.launch.units import Death, Done, time_limit
 from bench.registry import STRATEGIES
 from bench.store import LEDGER, read_records
@@ -215,6 +217,57 @@ def test_processes_that_do_not_start_end_the_run_with_what_they_said(tmp_path):
     with pytest.raises(BenchError, match=r"worker processes do not start: .*exit code 1[\s\S]*not here"):
         bench.run({**SUITE, "strategies": ["fine-tune"]}, tmp_path / "out", jobs=1, plugins=[plugin])
     assert not [r for r in read_records(tmp_path / "out") if r["kind"] == "trial"]
+
+
+SIGNALLED = """
+import atexit, os, signal, time
+import bench.runner as runner
+
+real = runner.Runner.run_trials
+
+
+def run_trials(self, trials):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -number
+    own, driver = (int(open(f"/proc/{pid}/oom_score_adj").read()) for pid in (os.getpid(), os.getppid()))
+    assert own == max(driver, 300)
+    return real(self, trials)
+
+
+if HERE:
+    runner.Runner.run_trials = run_trials
+    atexit.register(lambda: open(ENDED, "w").close())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what the kernel ends first is Linux's to say")
+def test_signals_to_all_processes_of_a_job_are_the_drivers_and_memory_is_the_workers(tmp_path):
+    """Slurm sends SIGTERM to every process of a step; what is in flight is to finish."""
+    plugin = tmp_path / "signalled.py"
+    ended = tmp_path / "ended"
+    plugin.write_text(SIGNALLED.replace("HERE", f"os.getpid() != {os.getpid()}").replace("ENDED", repr(str(ended))))
+    suite = {**SUITE, "strategies": ["fine-tune"], "seeds": 1}
+    rows = bench.run(suite, tmp_path / "out", jobs=1, plugins=[plugin])
+    assert rows.error.dropna().tolist() == []
+    assert (rows.status == "ok").all()
+    assert ended.exists()  # a worker ends quickly, but not without what plug-ins do at the end
+
+
+def test_a_limit_that_runs_out_as_the_answer_comes_is_not_the_next_units(monkeypatch):
+    process = object.__new__(_Process)
+    process._asked, process._answering, process.expired = 1, threading.Lock(), False
+    monkeypatch.setattr(_Process, "kill", lambda self: killed.append(self))
+    killed = []
+    process._expire(0)  # of the unit before
+    assert (process.expired, killed) == (False, [])
+    process._expire(1)
+    assert (process.expired, killed) == (True, [process])
 
 
 class _Plan:
