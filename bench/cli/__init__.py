@@ -68,7 +68,9 @@ def _run(arguments: list[str]) -> int:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    from bench.cli.wording import printable
+
+    print(f"error: {printable(message)}", file=sys.stderr)
     return code
 
 

@@ -12,6 +12,8 @@ import typer
 from bench.cli.options import TrustedPlugins
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bench.store import Stored
     from bench.suite import Plan
     from bench.trial import SourceModel, Trial
@@ -35,8 +37,8 @@ def debug(
     """Run one trial of a run folder again and open the debugger (pdb) where it goes wrong.
 
     It runs in this process, on one thread, as a worker would run it; nothing is written to the run folder.
-    Ctrl-C opens the debugger too, for what hangs. Keys: ntbench status DIR --json, or the column "key" of
-    the table.
+    Ctrl-C opens the debugger too, for what hangs. Keys: ntbench status DIR (what workers have in work), its
+    --json, or the column "key" of the table.
 
     Exit codes: 0 the trial went well, 1 it failed.
     """
@@ -60,17 +62,25 @@ def debug(
 
 
 def _find_folder(key: str, out: Path | None) -> tuple[Path, Stored, str]:
-    """Return the one folder that holds a key that begins so, what it holds, and the whole key."""
+    """Return the one folder that holds a key that begins so, what it holds, and the whole key.
+
+    Keys of what has a row come first; what hangs in a run that goes on has none yet.
+    """
     from bench.cli.stored import read_folder
     from bench.errors import BenchError
     from bench.store import ledgers
 
     folders = [out] if out else [p for p in sorted(RUNS.glob("*")) if p.is_dir() and ledgers(p)]
-    found = []
-    for folder in folders:
-        stored = read_folder(folder)
-        known = dict.fromkeys([*stored.failed, *stored.done, *stored.models])
-        found += [(folder, stored, name) for name in known if key and name.startswith(key)]
+    held = [(folder, read_folder(folder)) for folder in folders]
+    found: list[tuple[Path, Stored, str]] = []
+    for keys_of in (_stored_keys, _planned_keys):
+        if key and not found:
+            found = [
+                (folder, stored, name)
+                for folder, stored in held
+                for name in dict.fromkeys(keys_of(folder, stored))
+                if name.startswith(key)
+            ]
     where = out or f"any folder under {RUNS}"
     if not found:
         raise BenchError(f'no trial or source model of {where} has a key that starts with "{key}"')
@@ -78,6 +88,20 @@ def _find_folder(key: str, out: Path | None) -> tuple[Path, Stored, str]:
         several = ", ".join(f"{name} in {folder}" for folder, _, name in found[:4])
         raise BenchError(f'{len(found)} keys start with "{key}": {several}; give more of it, or --out')
     return found[0]
+
+
+def _stored_keys(folder: Path, stored: Stored) -> Iterator[str]:
+    yield from (*stored.failed, *stored.done, *stored.models)
+
+
+def _planned_keys(folder: Path, stored: Stored) -> Iterator[str]:
+    from bench.cli.stored import suites_of
+    from bench.suite import Plan
+
+    for suite in suites_of(folder, stored)[0]:
+        plan = Plan.of(suite, stored)
+        yield from (trial.key for trial in plan.trials())
+        yield from (model.key for model in plan.source_models() if model.source not in plan.models)
 
 
 def _find_unit(folder: Path, stored: Stored, key: str) -> tuple[Plan, Trial | SourceModel]:

@@ -20,7 +20,7 @@ def merge(
     as they finish.
     """
     from bench.cli.stored import suites_of
-    from bench.cli.wording import counted, state
+    from bench.cli.wording import counted, printable, state
     from bench.launch.merge import merge as merge_folders
     from bench.store import read_stored
     from bench.suite import Plan
@@ -34,5 +34,5 @@ def merge(
         trials = count(Plan.of(suite, stored), stored).all_trials
         print(f"{suite.name}, trials: {state(trials.done, trials.failed, trials.missing)}")
     for note in [*merged.notes, *problems]:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note)}", file=sys.stderr)
     print(f"next: ntbench report {out}; ntbench run SUITE --out {out} runs what is missing")

@@ -98,9 +98,9 @@ class FolderState(TypedDict):
     version : int
         Of this shape: 1.
     running : bool or None
-        Whether a run holds the folder; None where that cannot be told.
+        Whether a run holds the folder; None where that cannot be told: on a file system without locks.
     now : RunState or None
-        What that run does.
+        What that run does; where `running` is None, what a run says that has not ended, or was killed.
     killed : dict or None
         `pid`, `host`, `since` and `updated` of a run that ended without saying so.
     stored : dict
@@ -210,7 +210,7 @@ def state_of(folder: Path, stored: Stored, failures: Failures) -> FolderState:
         "version": VERSION,
         "folder": str(folder),
         "running": running,
-        "now": run_state(folder, by_suite) if running else None,
+        "now": None if running is False else run_state(folder, by_suite),
         "killed": _killed(folder) if running is False else None,
         "stored": {"done": len(stored.done), "failed": len(stored.failed), "source_models": len(stored.models)},
         "suites": by_suite,

@@ -12,6 +12,7 @@ import typer
 
 from bench.cli.options import Folder, TrustedPlugins, load_plugins
 from bench.cli.state import FolderState, RunState, error_of, read_folder_once, run_state, state_of, trace_of
+from bench.cli.wording import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,9 +62,14 @@ def _follow(folder: Path, show: Callable[[FolderState], None]) -> None:
     """Show how a folder stands until no run holds it."""
     for found in _looks(folder):
         show(found)
-        if not found["running"]:
+        if not _goes_on(found):
             return
         time.sleep(EVERY)
+
+
+def _goes_on(found: FolderState) -> bool:
+    """Whether a run holds a folder; where locks do not tell, whether one says so that has not taken it back."""
+    return found["running"] or (found["running"] is None and found["now"] is not None)
 
 
 def _looks(folder: Path) -> Iterator[FolderState]:
@@ -73,7 +79,7 @@ def _looks(folder: Path) -> Iterator[FolderState]:
         found = state_of(folder, *read_folder_once(folder))
         cost = time.monotonic() - began
         yield found
-        while found["running"] and time.monotonic() - began < IDLE * cost:
+        while _goes_on(found) and time.monotonic() - began < IDLE * cost:
             yield {**found, "now": run_state(folder, found["suites"])}
 
 
@@ -87,7 +93,7 @@ class _Screen:
 
     def __call__(self, found: FolderState) -> None:
         print(f"{self._clear}{text_of(found)}", flush=True)
-        if not found["running"]:
+        if not _goes_on(found):
             _print_notes(found)
 
 
@@ -97,12 +103,13 @@ def _print_log(folder: Path, key: str) -> None:
 
     if not folder.is_dir():
         raise StoreError(f"no run folder at {folder}")
-    logs = sorted(path for path in (folder / LOGS).glob("*.log") if key and path.name.startswith(key))
+    logs = sorted(p for p in (folder / LOGS).glob("*.log") if key and p.name.startswith(key) and p.is_file())
     if not logs:
         raise BenchError(f'no trial or source model whose key starts with "{key}" has a log in {folder / LOGS}')
     for path in logs:
-        print(f"{path.stem}:")
-        print(path.read_text(encoding="utf-8", errors="replace").rstrip())
+        print(printable(f"{path.stem}:"))
+        for line in path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines():
+            print(printable(line))
 
 
 def _print_traceback(failures: Failures, key: str) -> None:
@@ -112,15 +119,17 @@ def _print_traceback(failures: Failures, key: str) -> None:
     if not matching:
         raise BenchError(f'no failed trial or source model has a key that starts with "{key}"')
     for record in matching:
-        print(f"{record['key']}: {error_of(record)}")
-        print(trace_of(record).rstrip() or "(no traceback: it was not tried, because of the error above)")
+        print(printable(f"{record['key']}: {error_of(record)}"))
+        trace = trace_of(record).rstrip() or "(no traceback: it was not tried, because of the error above)"
+        print(printable(trace))
 
 
 def text_of(found: FolderState) -> str:
     """Write a state for a person."""
     from bench.cli.wording import counted, duration, state
 
-    running = {True: ", running now", False: "", None: ""}[found["running"]]
+    unsure = f", running now, unless it was killed after {found['now']['updated']}" if found["now"] else ""
+    running = {True: ", running now", False: "", None: unsure}[found["running"]]
     lines = [f"{found['folder']}{running}"]
     if found["now"]:
         lines += _now(found["now"])
@@ -189,8 +198,3 @@ def _value(value: Any) -> str:
 def _print_notes(found: FolderState) -> None:
     for problem in filter(None, [found["damage"], *found["problems"]]):
         print(f"note: {printable(problem)}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """Return text without what would steer a terminal: a ledger may come from somebody else."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

@@ -34,3 +34,8 @@ def state(done: int, failed: int, missing: int) -> str:
     """Write counts by state, the failed ones only where there are any."""
     failures = f"{failed:,} failed, " if failed else ""
     return f"{done:,} done, {failures}{missing:,} missing"
+
+
+def printable(text: str) -> str:
+    """Return text without what would steer a terminal: a ledger may come from somebody else."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)

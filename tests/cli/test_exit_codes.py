@@ -52,6 +52,7 @@ def test_an_unknown_verb_gets_the_nearest(ntbench):
         (StoreError("cannot write x"), 2, "error: cannot write x\n"),
         (OSError(errno.ENOSPC, "No space left on device", "x.csv"), 2, "error: x.csv: No space left on device\n"),
         (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "error: x: Permission denied\n"),
+        (StoreError("no \x1b[2J luck\nin two lines"), 2, "error: no ?[2J luck\nin two lines\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

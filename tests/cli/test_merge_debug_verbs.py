@@ -9,6 +9,7 @@ import sys
 import pytest
 from cli_suite import SUITE, TRIALS
 
+import bench
 from bench.results import load_results
 
 BROKEN = '''
@@ -69,6 +70,11 @@ def test_debug_opens_the_debugger_where_a_trial_goes_wrong(tmp_path, ntbench, mo
     assert f"test_accuracy: {good.test_accuracy}" in found.out
     assert (tmp_path / "runs/small/ledger.jsonl").read_bytes() == before
     assert not list((tmp_path / "runs/small/sources").iterdir())
+    unrun = next(t for t in bench.plan(suite, "runs/small").trials() if t.model is None and t.seed == 1)
+    assert unrun.key not in set(rows.key)  # as of a trial that hangs: it has no row
+    found = ntbench("debug", unrun.key[:12], "--plugin", plugin)
+    assert (found.code, found.out.splitlines()[0]) == (0, f"{unrun.key}: ok")
+    assert (tmp_path / "runs/small/ledger.jsonl").read_bytes() == before
     for key, said in (("zzz", "no trial or source model"), ("", "no trial or source model")):
         unknown = ntbench("debug", key, "--out", "runs/small")
         assert (unknown.code, said in unknown.err) == (2, True)

@@ -11,7 +11,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from bench.cli import state
-from bench.cli.status import printable
+from bench.cli.wording import printable
 from bench.holding import LIVE, read_live
 from bench.launch.published import Load, Published
 from bench.store import LEDGER, decode, encode, open_ledger
@@ -132,12 +132,30 @@ def test_following_ends_with_the_run(folder, monkeypatch, ntbench):
     assert once.out.count(str(folder)) == 1
 
 
+def test_where_locks_do_not_tell_a_run_is_known_by_what_it_says(folder, monkeypatch, ntbench):
+    """A parallel file system of a cluster may have no locks."""
+    monkeypatch.setattr("bench.holding.is_held", lambda folder: None)
+    monkeypatch.setattr("bench.cli.status.EVERY", 0.05)
+    monkeypatch.setattr("bench.cli.status.IDLE", 0.0)
+    say(folder, **LIVE_NOW)
+    out = ntbench("status", folder).out
+    assert "running now, unless it was killed after 2026-01-01T00:01:00" in out
+    assert "worker 1 on n2: idle" in out
+    threading.Timer(1.0, (folder / LIVE).unlink).start()
+    looks = [json.loads(line) for line in ntbench("status", folder, "--follow", "--json").out.splitlines()]
+    assert len(looks) > 2
+    assert [look["now"] is None for look in looks] == [False] * (len(looks) - 1) + [True]
+    assert all(fits(look, state.FolderState) for look in looks)
+
+
 def test_logs_are_found_by_key(folder, ntbench):
     key = next(r["key"] for r in map(decode, (folder / LEDGER).open("rb")) if r["kind"] == "trial")
     (folder / "logs").mkdir(exist_ok=True)
     (folder / "logs" / f"{key}.log").write_text("epoch 1\nall well\n")
     assert ntbench("status", folder, "--log", key[:8]).out == f"{key}:\nepoch 1\nall well\n"
     assert json.loads(ntbench("status", folder, "--json").out)["logs"] == str(folder / "logs")
+    (folder / "logs" / f"{key}.log").write_text("50 %\r100 %\n\x1b[2Jgone\n")
+    assert ntbench("status", folder, "--log", key).out == f"{key}:\n50 %\n100 %\n?[2Jgone\n"
     missing = ntbench("status", folder, "--log", "zzz")
     assert missing.code == 2
     assert 'starts with "zzz"' in missing.err
@@ -153,6 +171,7 @@ def test_what_failed_and_then_succeeded_is_no_failure(folder, ntbench):
         assert (found["errors"], found["stored"]["failed"]) == ([], 0)
     (folder / LEDGER).write_bytes(b"".join(line for line in lines if trial["key"].encode() not in line) + encode(trial))
     assert "1 x no ?[2J luck" in ntbench("status", folder).out
+    assert f"{trial['key']}: no ?[2J luck" in ntbench("status", folder, "--traceback", trial["key"]).out
 
 
 def test_text_cannot_steer_the_terminal():
