@@ -12,6 +12,8 @@ export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 others=$((SLURM_JOB_NUM_NODES - 1))
 address=$head:6379
+# srun does not take --cpus-per-task over from sbatch since Slurm 22.05.
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 
 srun --overlap --nodes=1 --ntasks=1 --nodelist="$head" \
   ray start --head --port=6379 --num-cpus="$SLURM_CPUS_PER_TASK" --block &
