@@ -15,7 +15,7 @@ import secrets
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,8 +53,12 @@ class _RayNode(Node):
     """A worker on a node of Ray's."""
 
     def __init__(self, run: str, environment: dict[str, str]):
-        node = ray.get_runtime_context().get_node_id()
-        super().__init__(f"{run}-{node[:12]}", ray.get, environment)
+        self._id = ray.get_runtime_context().get_node_id()
+        super().__init__(f"{run}-{self._id[:12]}", ray.get, environment)
+
+    def configure(self, setup: dict[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
+        """As a node does; besides, return the number ("id") that Ray knows it by."""
+        return super().configure(setup, files) | {"id": self._id}
 
 
 @dataclass(eq=False)
@@ -99,6 +103,7 @@ class RayCluster:
         self._pace: dict[Hashable, float] = {}
         self._stopping, self._failed_starts, self._mine = False, 0, False
         self._held: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._nodes: dict[str, tuple[str, str]] = {}
         self._looked = self._alive = -math.inf
 
     # --- the cluster -------------------------------------------------------------------------------
@@ -129,11 +134,11 @@ class RayCluster:
             raise BenchError(f"{what}: {_first_line(error)}{token}") from error
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
-        if not kind:
-            closing = [slot.actor.close.remote() for slot in self._slots if not slot.starting]
-            if closing:
-                with suppress(RayError):
-                    ray.wait(closing, num_returns=len(closing), timeout=10)
+        # One in the middle of a unit is not waited for; the next worker on its node takes away what it leaves.
+        closing = [slot.actor.close.remote() for slot in self._slots if not slot.starting and not slot.pending]
+        if closing:
+            with suppress(RayError):
+                ray.wait(closing, num_returns=len(closing), timeout=2 if kind else 10)
         for slot in self._slots:
             with suppress(RayError):
                 ray.kill(slot.actor)
@@ -151,10 +156,12 @@ class RayCluster:
         for node in ray.nodes():
             if node["Alive"]:
                 has = node["Resources"]
-                shares = [has.get("CPU", 0.0) / means.cpus]
+                shares = [_whole(has.get("CPU", 0.0) / means.cpus)]
                 if means.gpus:
-                    shares.append(has.get("GPU", 0.0) / means.gpus)
-                room += int(min(shares) + 1e-9)
+                    each = _whole(1 / means.gpus)  # a share is of one GPU: what is left of it is nobody's
+                    gpus = has.get("GPU", 0.0)
+                    shares.append(_whole(gpus) * each if each else _whole(gpus / means.gpus))
+                room += min(shares)
         return room
 
     def _staff(self) -> None:
@@ -197,7 +204,7 @@ class RayCluster:
         """Return what each worker is doing, and on which node."""
         now, loads = time.perf_counter(), []
         for slot in list(self._slots):
-            unit = next(iter(slot.pending.values()), None)
+            unit = next(iter(list(slot.pending.values())), None)  # a copy: the run goes on meanwhile
             loads.append(Load(str(slot.index), slot.node, unit, now - slot.began if unit else 0.0, slot.done))
         return loads
 
@@ -254,7 +261,9 @@ class RayCluster:
         """Return references to the files that a unit reads and that its worker was not sent before."""
         found = {}
         for place, path in needs(self._plan, unit, self._tasks, self._sources).items():
-            if place not in slot.sent:
+            if place in slot.sent:
+                continue
+            with suppress(OSError):  # where it is gone, the worker finds it missing, and the unit fails for it
                 found[place] = self._model(place, path) if path.parent == self._sources else self._datum(place, path)
                 slot.sent.add(place)
         return found
@@ -285,7 +294,7 @@ class RayCluster:
             return self._lose(slot, error, feed)
         self._alive, self._failed_starts = time.monotonic(), 0
         if reference == slot.starting:
-            slot.starting, slot.node = None, answer["node"]
+            slot.starting, slot.node = None, self._called(answer["node"], answer["id"])
             _check_versions(answer["versions"])
             return []
         if "error" in answer:
@@ -298,6 +307,13 @@ class RayCluster:
             done.death = Death(*answer["death"])
             return self._died(done, slot, feed)
         return [done]
+
+    def _called(self, machine: str, identity: str) -> str:
+        """Return what a node is called: its machine's name, with a number where there are several nodes on one."""
+        if identity not in self._nodes:
+            others = sum(other == machine for other, _ in self._nodes.values())
+            self._nodes[identity] = machine, f"{machine} ({others + 1})" if others else machine
+        return self._nodes[identity][1]
 
     def _died(self, done: Done, slot: _Slot, feed: Feed) -> list[Done]:
         again, done.records = self._deaths.after(done)
@@ -334,6 +350,11 @@ class RayCluster:
                 f"no node of the Ray cluster could start a worker within {PATIENCE:g} s; a worker needs "
                 f"{self._means.cpus:g} CPUs{gpus} (--cpus, --gpus). The same command goes on from there"
             )
+
+
+def _whole(number: float) -> int:
+    """Return how many whole ones there are, whatever rounding did to the last."""
+    return int(number + 1e-9)
 
 
 def _likeness(unit: Unit) -> Hashable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,14 +96,25 @@ def test_one_node_that_the_run_starts_itself_gives_the_same_table(reference, tmp
     assert not ray.is_initialized()
 
 
-def test_three_nodes_give_the_same_table_models_and_weights(reference, cluster, tmp_path):
+def test_three_nodes_give_the_same_table_models_and_weights(reference, cluster, tmp_path, monkeypatch):
+    from bench.launch.cluster import RayCluster
+
     folder, rows = reference
+    nodes, end = set(), RayCluster.__exit__
+
+    def look(self, *exception):
+        nodes.update(load.node for load in self.loads())
+        end(self, *exception)
+
+    monkeypatch.setattr(RayCluster, "__exit__", look)
+    monkeypatch.setattr("bench.launch.cluster.secrets.token_hex", lambda n: "three-nodes")
     found = bench.run(SUITE, tmp_path, launcher="ray", address=cluster.address)
+    assert len(nodes) == 3  # told apart in `ntbench status`, though all are on this machine
     assert same(found, rows)
     assert files(tmp_path) == files(folder)
     (run,) = (record for record in read_records(tmp_path) if record["kind"] == "run")
     assert (run["launcher"], run["jobs"]) == ("ray", 3)
-    assert not list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))  # what nodes were sent is gone
+    assert not list(Path(tempfile.gettempdir()).glob(f"{PREFIX}three-nodes*"))  # what nodes were sent is gone
 
 
 def test_a_node_that_is_killed_costs_nothing(reference, cluster, tmp_path):
@@ -156,3 +168,37 @@ def test_what_kills_its_process_fails_alone_and_says_what_it_said(cluster, tmp_p
 def test_an_address_where_nothing_is(tmp_path):
     with pytest.raises(BenchError, match=r"--address 127\.0\.0\.1:1: no Ray cluster there"):
         bench.run(SUITE, tmp_path, launcher="ray", address="127.0.0.1:1")
+
+
+def test_what_is_gone_is_not_sent_and_no_fault_of_the_run(tmp_path, monkeypatch):
+    """A source model that somebody deletes while the run lasts fails the trials that need it, as on one machine."""
+    from bench.launch import cluster
+
+    (tmp_path / "sources").mkdir()
+    there, gone = tmp_path / "x.npy", tmp_path / "sources" / "gone.safetensors"
+    there.write_bytes(b"1")
+    monkeypatch.setattr(cluster, "needs", lambda *_: {"tasks/x.npy": there, "sources/gone.safetensors": gone})
+    monkeypatch.setattr(cluster.ray, "put", bytes)
+    workers = cluster.RayCluster(SimpleNamespace())
+    workers._tasks, workers._sources, workers._data = tmp_path, tmp_path / "sources", {}
+    slot = cluster._Slot(0, None)
+    assert workers._files(slot, None) == {"tasks/x.npy": b"1"}
+    gone.write_bytes(b"2")
+    assert workers._files(slot, None) == {"sources/gone.safetensors": b"2"}  # it was not taken to be there
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers"),
+    [(1, 0, 14), (4, 0, 3), (1, 0.25, 8), (1, 0.4, 4), (4, 0.25, 2), (1, 1, 2), (1, 2, 1), (0.1, 0.1, 20), (16, 0, 0)],
+)
+def test_a_worker_takes_its_share_of_a_node(cpus, gpus, workers, monkeypatch):
+    """Whole workers, whole nodes, and shares of one GPU each: what is left of a GPU is nobody's."""
+    from bench.launch import cluster
+
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 10.0, "GPU": 2.0}},
+        {"Alive": True, "Resources": {"CPU": 4.0, "memory": 1e9}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+    ]
+    monkeypatch.setattr(cluster.ray, "nodes", lambda: nodes)
+    assert cluster.RayCluster(SimpleNamespace(cpus=cpus, gpus=gpus))._room() == workers
