@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from bench.suite import Suite
 
 SHOWN_FAILURES = 5
+MATTERS = ("versions", "commit", "python", "processor", "device")  # of a run, to its numbers
 KEY = 10  # characters of a key that are enough to name a trial
 
 
 def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
     """Write the derived files and print the results of a run."""
+    from bench.cli.stored import with_examples
     from bench.report.findings import findings
     from bench.report.grid import NEAR
     from bench.report.material import write_provenance
@@ -32,7 +34,7 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
     from bench.stats.gap import negative_transfer
 
     rows = results_of(suite, folder)
-    options = suite.statistics.model_dump()
+    options = with_examples(suite.statistics.model_dump(), folder)
     written = write_report(rows, folder, header_of(folder), **options)
     written.append(write_provenance(made_of(folder), folder))
     comparisons = negative_transfer(rows, **options)
@@ -54,11 +56,17 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
 
 
 def header_of(folder: Path) -> dict[str, Any]:
-    """Return the provenance of the last run in a folder, as the report gives it."""
-    from bench.store import read_stored
-
-    runs = read_stored(folder).runs
-    return {key: value for key, value in runs[-1].items() if key not in ("kind", "config")} if runs else {}
+    """Return the provenance of the last run in a folder, and what earlier ones had otherwise, as reports give it."""
+    runs = made_of(folder).differing_runs()
+    if not runs:
+        return {}
+    *earlier, last = runs
+    header = {key: value for key, value in last.items() if key not in ("kind", "config")}
+    for key in MATTERS:
+        others = [run[key] for run in earlier if key in run and run[key] != last.get(key)]
+        if others:
+            header[f"{key}, earlier"] = [value for n, value in enumerate(others) if value not in others[:n]]
+    return header
 
 
 def made_of(folder: Path) -> Made:

@@ -160,13 +160,13 @@ def _by_suite(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 
 def _part(name: str, rows: pd.DataFrame, config: dict[str, Any], folder: Path, notes: list[str]) -> Part:
     """Judge a suite's rows as it says; where they cannot be compared, say why."""
-    from bench.cli.stored import statistics_of
+    from bench.cli.stored import statistics_of, with_examples
     from bench.schema import COMPARISON, conform
     from bench.stats.gap import negative_transfer
 
     notes = list(notes)
     try:
-        comparisons = negative_transfer(rows, **statistics_of(config))
+        comparisons = negative_transfer(rows, **with_examples(statistics_of(config), folder))
     except (BenchError, TypeError) as error:
         comparisons = conform([], COMPARISON)
         comparisons.attrs["warnings"] = [f"The rows cannot be compared: {error}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,20 @@ def statistics_of(config: dict[str, Any]) -> dict[str, Any]:
         raise BenchError(f"its [statistics] are none: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
+def with_examples(options: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Add to a suite's statistics which test examples were right, where bootstrap intervals need them.
+
+    Where the folder does not keep them, seeds alone are resampled, and the comparisons' warnings say so.
+    """
+    from bench.results import load_correctness
+
+    if options.get("interval") != "bootstrap":
+        return options
+    with suppress(StoreError):
+        return options | {"correct": load_correctness(folder)}
+    return options
+
+
 def comparisons_of(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """Return the comparisons of a run folder and warnings, judged as its suites say."""
     from bench.results import load_results
@@ -106,21 +121,23 @@ def comparisons_of(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     rows = load_results(folder)
     rest = rows[~rows["suite"].isin(known)]
     for name, part in rest.groupby("suite", dropna=False, sort=True):
-        parts.append(_as_stored(str(name), part, configs.get(name, {}), warnings))
+        parts.append(_as_stored(str(name), part, configs.get(name, {}), folder, warnings))
     if not parts:
-        parts = [_as_stored("", rows, {}, warnings)]
+        parts = [_as_stored("", rows, {}, folder, warnings)]
     warnings += rows.attrs.get("warnings", [])
     for part in parts:
         warnings += part.attrs["warnings"]
     return _joined(parts), list(dict.fromkeys(warnings))
 
 
-def _as_stored(name: str, rows: pd.DataFrame, config: dict[str, Any], warnings: list[str]) -> pd.DataFrame:
+def _as_stored(
+    name: str, rows: pd.DataFrame, config: dict[str, Any], folder: Path, warnings: list[str]
+) -> pd.DataFrame:
     """Judge rows of a suite that cannot be read again: by its statistics, where these can be read."""
     from bench.stats.gap import negative_transfer
 
     try:
-        return negative_transfer(rows.reset_index(drop=True), **statistics_of(config))
+        return negative_transfer(rows.reset_index(drop=True), **with_examples(statistics_of(config), folder))
     except BenchError as error:
         warnings.append(f"suite {name} is judged by the default settings: {error}")
         return negative_transfer(rows.reset_index(drop=True))
@@ -136,7 +153,7 @@ def _committed(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     runs = read_provenance(folder).last_runs()
     parts, warnings = [], []
     for name, part in rows.groupby("suite", dropna=False, sort=True):
-        parts.append(_as_stored(str(name), part, runs.get(name, {}).get("config", {}), warnings))
+        parts.append(_as_stored(str(name), part, runs.get(name, {}).get("config", {}), folder, warnings))
     parts = parts or [negative_transfer(rows)]
     warnings += [note for part in parts for note in part.attrs["warnings"]]
     return _joined(parts), list(dict.fromkeys([*rows.attrs.get("warnings", []), *warnings]))
@@ -147,7 +164,7 @@ def _judged(suite: Suite, folder: Path) -> pd.DataFrame:
     from bench.stats.gap import negative_transfer
 
     rows = results_of(suite, folder)
-    found = negative_transfer(rows, **suite.statistics.model_dump())
+    found = negative_transfer(rows, **with_examples(suite.statistics.model_dump(), folder))
     found.attrs["warnings"] = [*rows.attrs.get("warnings", []), *found.attrs["warnings"]]
     return found
 

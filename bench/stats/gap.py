@@ -389,7 +389,7 @@ def _count(n: int, one: str, many: str) -> str:
 
 def options_of(comparisons: pd.DataFrame) -> dict[str, Any]:
     """Return the parameters that `comparisons` were made with (the defaults where they are unknown)."""
-    defaults = {"margin": 0.01, "alpha": 0.05, "test": "t", "family": ["target", "target_size"]}
+    defaults = {"margin": 0.01, "alpha": 0.05, "test": "t", "family": ["target", "target_size"], "contrasts": {}}
     known = {name: comparisons.attrs.get(name, value) for name, value in defaults.items()}
     if "correction" not in comparisons:
         return known | {"correction": "holm"}

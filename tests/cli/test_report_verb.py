@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import html
+import io
 import re
 import shutil
 
 import pandas as pd
 import pytest
 
+from bench.cli.after import header_of
 from bench.cli.gather import gather
 from bench.report import figures
 from bench.report.html import render
+from bench.report.material import read_provenance, write_provenance
 from bench.store import LEDGER, decode, encode
 
 
@@ -154,6 +157,50 @@ def test_results_that_contradict_each_other_are_shown_and_not_compared(finished,
     words = said(tmp_path)
     assert "The rows cannot be compared: two different results for" in words
     assert "64 trials, 0 comparisons." in words
+
+
+def test_rows_of_several_commits_are_said_to_be(changed, tmp_path, ntbench):
+    def earlier(record):
+        if record["kind"] == "run":
+            return record | {"commit": "0123456789ab", "versions": record["versions"] | {"torch": "2.0"}}
+        return record
+
+    folder = changed(earlier)
+    record = next(record for record in records_of(folder) if record["kind"] == "run")
+    with (folder / LEDGER).open("ab") as file:
+        for commit, started in (("ba9876543210", "2026-01-01"), ("ba9876543210", "2026-01-02")):
+            file.write(encode(record | {"commit": commit, "started": started}))
+    made = read_provenance(write_provenance(gather(folder).made, tmp_path).parent)
+    assert [(run["commit"], run["started"]) for run in made.runs][1:] == [("ba9876543210", "2026-01-02")]
+    assert made.runs[0]["commit"] == "0123456789ab"
+    assert made.last_runs()[record["suite"]]["commit"] == "ba9876543210"
+    header = header_of(folder)
+    assert (header["commit"], header["commit, earlier"]) == ("ba9876543210", ["0123456789ab"])
+    assert "versions, earlier" not in header
+
+
+def test_bootstrap_intervals_go_over_test_examples_too(finished, changed, tmp_path, ntbench):
+    def ask(record):
+        if record["kind"] == "run":
+            record["config"] = record["config"] | {"statistics": {"interval": "bootstrap"}}
+        return record
+
+    folder, kept, suite = changed(ask), tmp_path / "kept", tmp_path / "small.toml"
+    suite.write_text(finished[0].read_text() + '\n[statistics]\ninterval = "bootstrap"\n')
+    assert ntbench("export", folder, "--examples", "--out", kept).code == 0
+    write_provenance(gather(folder).made, kept)
+    done = ntbench("run", suite, "--out", folder, "--jobs", 0, "--device", "cpu")  # nothing is left to train
+    assert done.code == 0, done.err
+    table = ntbench("table", folder, "--format", "csv").out
+    for comparisons in (
+        gather(folder).parts[0].comparisons, gather(kept).parts[0].comparisons, pd.read_csv(io.StringIO(table)),
+        pd.read_csv(folder / "comparisons.csv"),
+    ):  # fmt: skip
+        assert comparisons["resampled"].tolist() == ["seeds and examples"] * 16
+    (kept / "examples.parquet").unlink()
+    part = gather(kept).parts[0]
+    assert part.comparisons["resampled"].tolist() == ["seeds"] * 16
+    assert any("the bootstrap resamples their seeds only" in note for note in part.notes)
 
 
 def test_a_measure_that_is_not_there(finished, ntbench):
