@@ -15,14 +15,20 @@ if TYPE_CHECKING:
 def legend(comparisons: pd.DataFrame, marks: dict[str, str] = MARKS) -> str:
     """Say how to read the table, with the settings that its verdicts were made with."""
     options = options_of(comparisons)
-    method = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}[options["correction"]]
-    within = " and ".join(name.replace("_", " ") for name in options["family"]) or "the whole map"
     return (
         "Gap = accuracy from scratch minus accuracy after transfer, in points, mean over seeds; above 0 is harm. "
         f"{marks['negative']} negative, {marks['positive']} positive, {marks['equivalent']} equivalent "
         f"(within {margin_text(options['margin'])}), {marks['inconclusive']} inconclusive; "
-        f"alpha {options['alpha']:g}, {method} within {within}. n: blocks transferred, f: blocks frozen."
+        f"{judged(comparisons)}. n: blocks transferred, f: blocks frozen."
     )
+
+
+def judged(comparisons: pd.DataFrame) -> str:
+    """Say at which level verdicts were read, and how and within what p values were corrected."""
+    options = options_of(comparisons)
+    method = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}[options["correction"]]
+    within = " and ".join(name.replace("_", " ") for name in options["family"]) or "the whole map"
+    return f"alpha {options['alpha']:g}, {method} within {within}"
 
 
 def caption(grid: Grid) -> str:

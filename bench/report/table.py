@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bench.errors import unknown
-from bench.report.cells import caption, cell_text, distance_text, legend, margin_text
+from bench.report.cells import caption, cell_text, distance_text, judged, legend, margin_text
 from bench.report.grid import NEAR, Cell, Grid, grids
 from bench.report.style import measure_name, points
 from bench.report.terminal import print_table
@@ -143,7 +143,9 @@ def _latex_legend(comparisons: pd.DataFrame) -> str:
     margin = margin_text(options_of(comparisons)["margin"])
     return (
         r"Gap = accuracy from scratch minus accuracy after transfer, in points; above 0 is harm. "
-        rf"Bold$^{{\times}}$ negative, italic$^{{\star}}$ positive, $^{{=}}$ equivalent within {margin}."
+        rf"Bold$^{{\times}}$ negative, italic$^{{\star}}$ positive, $^{{=}}$ equivalent within {margin}; "
+        + latex_escape(judged(comparisons))
+        + "."
     )
 
 

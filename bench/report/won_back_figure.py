@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 POINT = ["strategy", "transfer_depth", "frozen_depth"]
 MARKERS = "osD^vPX*"
 LEFT, RIGHT = -0.5, 1.5  # of a panel, as shares; what lies beyond is drawn at its edge
+INSIDE = 0.05  # of the edge, so that the mark covers no name
 MOST_ACROSS = 6
 
 
@@ -72,7 +73,7 @@ def share_won_back(rows: pd.DataFrame, *, uniform: str = "uniform", oracle: str 
         footnote(
             figure,
             f"Share of what the {oracle} gains over {uniform} weights, with Fieller's 95 % interval over {counted} "
-            "seeds. Where the oracle does not surely gain there is no share. Triangle at an edge: beyond the axis.",
+            "seeds. Where the oracle does not surely gain there is no share. Triangle: off the axis.",
         )
     return figure
 
@@ -91,8 +92,8 @@ def _draw(axis: Axes, panel: tuple, ways: list[str], points: list) -> None:
         if LEFT <= row["share"] <= RIGHT:
             axis.plot([row["share"]], [y], MARKERS[place % len(MARKERS)], color=colour, markersize=2.6)
         else:
-            edge, marker = (LEFT, "<") if row["share"] < LEFT else (RIGHT, ">")
-            axis.plot([edge], [y], marker, color=colour, markersize=3.4, markerfacecolor="white", clip_on=False)
+            edge, marker = (LEFT + INSIDE, "<") if row["share"] < LEFT else (RIGHT - INSIDE, ">")
+            axis.plot([edge], [y], marker, color=colour, markersize=3.4, markerfacecolor="white")
     if part["share"].isna().all():
         axis.text(0.5, (len(ways) - 1) / 2, textwrap.fill(str(part["note"].iloc[0]), 18), fontsize=5.6,
                   color=QUIET, ha="center", va="center", style="italic",

@@ -285,8 +285,8 @@ def test_a_share_beyond_the_axis_stands_at_its_edge():
     assert (table["harmful"] < -0.5, table["better"] > 1.5) == (True, True)
     axis = shown(share_won_back(every))[0]
     drawn = {line.get_marker(): float(line.get_xdata()[0]) for line in axis.lines if line.get_marker() in "<>o"}
-    assert drawn == {"<": -0.5, ">": 1.5, "o": pytest.approx(table["within"])}
-    assert "Triangle at an edge: beyond the axis." in share_won_back(every).get_supxlabel().replace("\n", " ")
+    assert drawn == {"<": -0.45, ">": 1.45, "o": pytest.approx(table["within"])}
+    assert "Triangle: off the axis." in share_won_back(every).get_supxlabel().replace("\n", " ")
 
 
 def test_no_share_at_all_is_no_figure():

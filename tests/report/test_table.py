@@ -132,6 +132,8 @@ def test_the_legend_says_how_verdicts_were_made():
     text = format_table(negative_transfer(rows, margin=0.02, alpha=0.1, correction="fdr_bh", family=()), "md")
     assert "equivalent (within 2 points)" in text
     assert "alpha 0.1, Benjamini-Hochberg within the whole map" in text
+    text = format_table(negative_transfer(rows, alpha=0.1), "latex")
+    assert text.count("equivalent within 1 point; alpha 0.1, Holm within target and target size.}") == 2
 
 
 def test_failed_and_missing_comparisons_show():
