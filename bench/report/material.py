@@ -91,6 +91,15 @@ class Made:
         """Return the last run of each suite."""
         return {run["suite"]: run for run in self.runs if "suite" in run}
 
+    def differing_runs(self) -> list[dict[str, Any]]:
+        """Return the runs, of those that differ only in when they started the last."""
+        found: dict[str, dict[str, Any]] = {}
+        for run in self.runs:
+            same = json.dumps({name: value for name, value in run.items() if name != "started"}, sort_keys=True)
+            found.pop(same, None)
+            found[same] = run
+        return list(found.values())
+
 
 @dataclass
 class Material:
@@ -120,9 +129,9 @@ class Material:
 def write_provenance(made: Made, folder: Path) -> Path:
     """Write what a folder's results were made with beside them, for those who have the rows and no ledger.
 
-    Of every suite the last run; source models stay in the ledger. Returns the file's path.
+    Source models stay in the ledger. Returns the file's path.
     """
-    content = {"runs": [_bare(run) for run in made.last_runs().values()], "tasks": made.tasks}
+    content = {"runs": [_bare(run) for run in made.differing_runs()], "tasks": made.tasks}
     return write_file(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
 
 
