@@ -109,9 +109,12 @@ def merge(out: str | Path, shards: Sequence[str | Path]) -> Merged:
 
 
 def _notes(places: Sequence[_Place]) -> list[str]:
-    """Say what is damaged, and which shards are not among the places."""
+    """Say what is damaged and, where shards alone were run, which of them are not among the places."""
     notes = [f"{place.path}: {place.damage}" for place in places if place.damage.lines]
-    shares = {str(run["shard"]) for place in places for run in place.runs if "shard" in run}
+    runs = [run for place in places for run in place.runs]
+    shares = {str(run["shard"]) for run in runs if "shard" in run}
+    if len(shares) < len({str(run.get("shard")) for run in runs}):
+        return notes  # some machine was asked for all: what is missing is no share
     of = {share.partition("/")[2] for share in shares}
     if len(of) == 1 and (n := next(iter(of))).isdigit():
         lacking = [f"{i}/{n}" for i in range(1, min(int(n), MAX_SHARDS) + 1) if f"{i}/{n}" not in shares]

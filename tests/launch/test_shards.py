@@ -114,7 +114,9 @@ class _Stages(Silent):
 def test_shards_are_merged_as_they_finish_and_what_is_missing_is_said(whole, shards, tmp_path):
     first = merge(tmp_path, [shards[2]])
     assert first.notes == ["not among them: shard 1/3, 2/3"]
+    assert merge(tmp_path, [shards[0]]).notes == ["not among them: shard 2/3"]
     assert same(run(tmp_path), whole[1])  # one machine finishes what others did not begin
+    assert merge(tmp_path, [shards[0]]).notes == []  # and nothing is missing now
     assert merge(tmp_path, shards).notes == []
     assert same(bench.load_results(tmp_path), whole[1])
 
