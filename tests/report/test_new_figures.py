@@ -32,6 +32,17 @@ def shown(figure):
     return [axis for axis in figure.axes if axis.get_visible() and axis.get_label() != "<colorbar>"]
 
 
+def bars(axis):
+    """The vertical lines of a panel: where each begins and ends."""
+    lines = [line for c in axis.collections if hasattr(c, "get_segments") for line in c.get_segments()]
+    return {tuple(np.round(line[:, 1], 9)) for line in lines}
+
+
+def t_interval(values):
+    """The 95 % interval of a mean, rounded as bars are."""
+    return tuple(np.round(stats.ttest_1samp(np.asarray(values, dtype=float), 0).confidence_interval(), 9))
+
+
 def texts(axis):
     return [text.get_text() for text in axis.texts]
 
@@ -99,6 +110,7 @@ def test_gap_by_depth_draws_frozen_and_tuned_copies(rows):
     line = next(line for line in axes[0].lines if line.get_label() == "AnB")
     assert line.get_ydata() == pytest.approx(frozen["ntg"].to_numpy())
     assert np.round(line.get_xdata()).tolist() == [1, 2, 3, 4]
+    assert set(map(tuple, frozen[["ntg_low", "ntg_high"]].round(9).to_numpy())) <= bars(axes[0])
 
 
 def test_gap_by_depth_splits_the_gap_where_there_is_a_control():
@@ -123,6 +135,7 @@ def test_the_similarity_figure_has_a_point_a_pair_and_says_the_rank_correlation(
     pairs = pair_gaps(rows).query("target_size == 20")
     drawn = next(line for line in axes[0].lines if line.get_marker() == "o")
     assert drawn.get_ydata() == pytest.approx(pairs["ntg"].to_numpy())
+    assert set(map(tuple, pairs[["ntg_low", "ntg_high"]].round(9).to_numpy())) <= bars(axes[0])
     rho, low, high, _ = rank_correlation(pairs["frechet_distance"].to_numpy(), pairs["ntg"].to_numpy())
     said = axes[0].get_legend().get_texts()[0].get_text()
     # These pairs are in perfect order, of which the bootstrap has no interval.
@@ -198,6 +211,9 @@ def test_learning_curves_have_scratch_and_the_worth_of_each_strategy(rows):
     scratch = next(line for line in axes[0].lines if line.get_label() == "scratch")
     level = rows[rows["strategy"] == "scratch"].groupby("target_size")["test_accuracy"].mean()
     assert scratch.get_ydata() == pytest.approx(100 * level.to_numpy())
+    features = rows.query("strategy == 'feature-extraction' and source == 'printed-digits'")
+    expected = {t_interval(100 * block["test_accuracy"]) for _, block in features.groupby("target_size")}
+    assert expected <= bars(axes[0])
     worth = effective_data(rows[rows["strategy"].isin(["scratch", "feature-extraction"])])
     drawn = next(line for line in axes[len(SOURCES)].lines if line.get_color() == "#D55E00")
     expected = worth[worth["source"] == "printed-digits"].sort_values("target_size")["multiple"]
@@ -214,6 +230,8 @@ def test_costs_have_a_point_a_strategy_and_depth(rows):
     line = next(line for line in axes[0].lines if line.get_label() == "fine-tune")
     part = rows[(rows["strategy"] == "fine-tune") & (rows["target_size"] == 20)]
     assert line.get_ydata() == pytest.approx(100 * part.groupby("frozen_depth")["test_accuracy"].mean().to_numpy())
+    by_seed = part.groupby(["frozen_depth", "seed"])["test_accuracy"].mean()  # over sources, which are no draws
+    assert {t_interval(100 * by_seed[f]) for f in range(4)} <= bars(axes[0])
     with pytest.raises(DataError, match="two strategies or depths"):
         accuracy_against_cost(rows[rows["strategy"] == "scratch"])
 

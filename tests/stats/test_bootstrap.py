@@ -83,6 +83,13 @@ def test_over_seeds_alone_it_is_as_wide_as_students_t():
     assert (width / np.subtract(*paired.interval(d, 0.05)[::-1])).mean() == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize("n", [3, 10, 40])
+def test_the_expanded_level_makes_a_normal_bootstrap_as_wide_as_students_t(n):
+    # The bootstrap's standard error divides by n where Student's divides by n - 1.
+    level = bootstrap.expanded_level(n, 0.05)
+    assert -stats.norm.ppf(level / 2) * np.sqrt((n - 1) / n) == pytest.approx(stats.t.ppf(0.975, n - 1))
+
+
 def test_one_seed_has_no_interval_and_no_difference_has_none_either_side():
     assert np.isnan(bootstrap.mean_interval(np.array([[0.3]]), 0.05)).all()
     assert np.isnan(bootstrap.two_way_interval(np.ones((1, 1, 9), int), 0.05)).all()
