@@ -24,7 +24,7 @@ class Folder:
     """A folder that the workers of one machine share, and that goes when the last of them does.
 
     A shared lock says that a worker lives; the system takes it away with the worker, however that ends. So
-    folders of workers that were killed are recognised, and go when another worker starts.
+    folders of workers that were killed are recognised, and go when another worker starts or ends.
 
     Parameters
     ----------
@@ -37,9 +37,7 @@ class Folder:
         self.path = parent / f"{PREFIX}{name}"
         self._mark = parent / f"{PREFIX}{name}.lock"
         self._lock = self._hold()
-        for mark in parent.glob(f"{PREFIX}*.lock"):
-            if mark != self._mark:
-                _sweep(mark)
+        self._sweep_others()
 
     def _hold(self) -> int:
         import fcntl
@@ -65,10 +63,16 @@ class Folder:
                 file.write(fetch(reference))
             beside.replace(path)
 
+    def _sweep_others(self) -> None:
+        for mark in self._mark.parent.glob(f"{PREFIX}*.lock"):
+            if mark != self._mark:
+                _sweep(mark)
+
     def close(self) -> None:
         """Let go of the folder; the last one removes it."""
         os.close(self._lock)
         _sweep(self._mark)
+        self._sweep_others()
 
 
 def _sweep(mark: Path) -> None:

@@ -109,7 +109,11 @@ def test_a_folder_goes_with_its_last_worker_and_those_of_killed_workers_with_the
     again = Folder("b", tmp_path)
     assert not killed.path.exists()
     assert other.path.is_dir()
+    late = Folder("late", tmp_path)
+    os.close(late._lock)
     other.close()
+    assert not late.path.exists()
+    assert again.path.is_dir()
     again.close()
     assert not list(Path(tmp_path).glob(f"{PREFIX}*"))
 
