@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 PLACE = ("source", "target", "backbone", "weighting", "target_size", "seed", "source_seed", "joint")
 
 
+WEIGHTS = "weights"
+
+
+def keeps_weights(folder: Path) -> bool:
+    """Whether a run folder keeps what source examples weighed."""
+    return any((folder / WEIGHTS).glob("*.safetensors"))
+
+
 def load_weights(folder: str | Path, history: bool = False) -> pd.DataFrame:
     """Return what each source example weighed in a run folder's trainings.
 
@@ -77,7 +85,7 @@ def _files(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
             row = record["row"]
             found[key] = {name: row.get(name) for name in PLACE[:-1]} | {"joint": True}
     for key, place in found.items():
-        path = folder / "weights" / f"{key}.safetensors"
+        path = folder / WEIGHTS / f"{key}.safetensors"
         if path.is_file():
             yield place, path
 

@@ -11,6 +11,7 @@ from bench.errors import BenchError, StoreError
 from bench.report.material import Made, Material, Part, read_provenance
 from bench.results import PARQUET, load_results, results_of
 from bench.store import ledgers, read_records, read_stored
+from bench.weight_files import keeps_weights, load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +55,8 @@ def _from_ledger(folder: Path, details: bool) -> Material:
     material = Material(str(folder), curves={}, tracebacks={}, made=Made(stored.runs, list(tasks.values())))
     if details:
         _read_details(folder, material)
+        if keeps_weights(folder):
+            material.weights = lambda: load_weights(folder)
     suites, problems = suites_of(folder, stored)
     material.notes += [f"{problem}; its rows are taken as they are" for problem in problems]
     rows = load_results(folder)

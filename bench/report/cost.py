@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
-from bench.report.drawing import apart, footnote
+from bench.report.drawing import apart, footnote, log_costs
 from bench.report.style import COLUMN, GRID, PALETTE, figure_style, strategy_name
 from bench.schema import SCRATCH
 from bench.stats import paired
@@ -97,10 +97,9 @@ def _ordered(names: object) -> list[str]:
 
 
 def _draw(axis: Axes, points: pd.DataFrame, cost: str, strategies: list[str]) -> None:
-    axis.set_xscale("log")
+    log_costs(axis)
     if points[cost].nunique() == 1:
         axis.set_xlim(points[cost].iloc[0] / 3, points[cost].iloc[0] * 3)
-    axis.tick_params(axis="x", which="minor", length=0)
     others = [name for name in strategies if not name.startswith(SCRATCH)]
     for name in strategies:
         part = points[points["strategy"] == name].sort_values(["transfer_depth", "frozen_depth"])

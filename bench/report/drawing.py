@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,23 @@ def log_sizes(axis: Axes, sizes: Sequence[int]) -> None:
     axis.set_xscale("log")
     axis.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
     axis.xaxis.set_minor_locator(NullLocator())
+
+
+def log_costs(axis: Axes) -> None:
+    """Put costs on a logarithmic axis: powers of ten are labelled, and 2 and 5 where there is hardly one of them."""
+    axis.set_xscale("log")
+
+    def label(value: float, _: object) -> str:
+        return f"{value:g}" if 1e-3 <= value < 1e5 else f"$10^{{{math.log10(value):.0f}}}$"
+
+    def between(value: float, position: object) -> str:
+        low, high = axis.get_xlim()
+        first = round(value / 10 ** math.floor(math.log10(value) + 1e-9))
+        return label(value, position) if high < 20 * low and first in (2, 5) else ""
+
+    axis.xaxis.set_major_formatter(label)
+    axis.xaxis.set_minor_formatter(between)
+    axis.tick_params(axis="x", which="minor", length=0)
 
 
 def dark(colour: tuple[float, float, float, float]) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COMPARISONS = "comparisons"
 ROWS = "rows"
+WEIGHTS = "weights"
 PLACE = ["suite", "target", "backbone"]
 
 
@@ -33,8 +34,8 @@ class Kind:
     function : str
         ``"module:name"`` of a function from a DataFrame to a matplotlib figure, which raises a
         ``BenchError`` that says what is missing where it cannot be drawn.
-    reads : {"comparisons", "rows"}
-        What the DataFrame holds: a row a comparison or a row a trial.
+    reads : {"comparisons", "rows", "weights"}
+        What the DataFrame holds: a row a comparison, a row a trial, or a row a source example.
     each : bool
         Whether there is one for each target, backbone and weighting (of rows, for each target and
         backbone, with its scratch rows); else one for the whole suite.
@@ -128,6 +129,15 @@ FIGURES: dict[str, Kind] = {
     ),
 }
 
+# Of what a run folder alone keeps: it is drawn where there is one.
+EXAMPLE_WEIGHTS = Kind(
+    "How much harmful and helpful source examples weighed",
+    "Mean weight over the training of the source model, 1 being the mean of all examples; a weighting that finds what "
+    "is harmful gives it the smaller weights.",
+    "bench.report.weights_figure:example_weights",
+    reads=WEIGHTS,
+)
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -191,3 +201,26 @@ def panels(rows: pd.DataFrame, comparisons: pd.DataFrame, *, near: str = NEAR) -
             yield Panel(
                 name + tail, ": ".join([kind.title, ", ".join(said)] if said else [kind.title]), kind, part, near
             )
+
+
+def weight_panels(weights: pd.DataFrame) -> Iterator[Panel]:
+    """Yield a figure of the weights for every source in which examples are known to be harmful, and every target.
+
+    Parameters
+    ----------
+    weights : DataFrame
+        One row an example, as :func:`bench.weight_files.load_weights` gives it. Weights that were learned from
+        the target are those of its largest size; joint trainings are left out.
+    """
+    own = weights[~weights["joint"].astype(bool)]
+    for (backbone, source), part in own.groupby(["backbone", "source"], sort=True):
+        if not part["harmful"].fillna(False).astype(bool).any():
+            continue
+        for target in sorted(part["target"].dropna().unique()) or [None]:
+            mine = part[part["target"].isna() | (part["target"] == target)]
+            sizes = mine["target_size"]
+            mine = mine[sizes.isna() | (sizes == sizes.max())]
+            said = source if target is None else f"{source} -> {target}, {int(sizes.max()):,} labels"
+            said += f", {backbone}" if own["backbone"].nunique() > 1 else ""
+            title = f"{EXAMPLE_WEIGHTS.title}: {said}"
+            yield Panel(f"example_weights-{slug(said)}", title, EXAMPLE_WEIGHTS, mine, NEAR)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, unknown
 from bench.report.cells import legend
-from bench.report.figures import COMPARISONS, Panel, panels
+from bench.report.figures import COMPARISONS, WEIGHTS, Panel, panels, weight_panels
 from bench.report.files import write_file
 from bench.report.findings import findings
 from bench.report.grid import NEAR
@@ -218,21 +218,31 @@ def _figures(material: Material, near: str) -> tuple[list[dict[str, Any]], list[
     drawn: list[dict[str, Any]] = []
     undrawn: list[str] = []
     left_out = 0
-    for part in material.parts:
-        if part.comparisons["ntg"].notna().sum() == 0:
+    for panel, label in _panels(material, near, undrawn):
+        if len(drawn) >= MOST_PANELS:
+            left_out += 1
             continue
-        label = f" ({part.suite})" if len(material.parts) > 1 else ""
-        for panel in panels(part.rows, part.comparisons, near=near):
-            if len(drawn) >= MOST_PANELS:
-                left_out += 1
-                continue
-            try:
-                drawn.append(_figure(panel, f"f{len(drawn)}-", label))
-            except BenchError as error:
-                undrawn.append(f'No figure "{panel.title}"{label}: {error}.')
+        try:
+            drawn.append(_figure(panel, f"f{len(drawn)}-", label))
+        except BenchError as error:
+            undrawn.append(f'No figure "{panel.title}"{label}: {error}.')
     if left_out:
         undrawn.append(f"{left_out:,} more figures are left out of this page, after the first {MOST_PANELS}.")
     return drawn, undrawn
+
+
+def _panels(material: Material, near: str, undrawn: list[str]) -> Iterator[tuple[Panel, str]]:
+    """Yield what is to be drawn, and a label where there are several suites."""
+    for part in material.parts:
+        if part.comparisons["ntg"].notna().sum():
+            label = f" ({part.suite})" if len(material.parts) > 1 else ""
+            yield from ((panel, label) for panel in panels(part.rows, part.comparisons, near=near))
+    if material.weights is not None:
+        try:
+            yield from ((panel, "") for panel in weight_panels(material.weights()))
+        except BenchError as error:
+            why = str(error).replace(material.folder, _shown(material.folder))
+            undrawn.append(f"No figure of the source examples' weights: {why}.")
 
 
 def _figure(panel: Panel, prefix: str, label: str) -> dict[str, Any]:
@@ -257,4 +267,6 @@ def _cells(panel: Panel) -> int:
     """Return how many comparisons a figure is about: of rows, those that differ in more than their seed."""
     if panel.kind.reads == COMPARISONS:
         return len(panel.table)
+    if panel.kind.reads == WEIGHTS:
+        return panel.table["weighting"].nunique()
     return len(panel.table[_CELL].drop_duplicates())

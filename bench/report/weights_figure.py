@@ -20,6 +20,7 @@ NEEDED = ("source", "weighting", "source_seed", "example", "weight", "harmful")
 TRAINING = ("source", "target", "backbone", "weighting", "target_size", "seed", "joint")
 HARMFUL, HELPFUL = PALETTE[1], PALETTE[0]
 BINS = 36
+ACROSS = 4  # panels side by side
 TOP = 0.995  # of the weights; the few above are drawn in the last bin
 
 
@@ -46,19 +47,23 @@ def example_weights(weights: pd.DataFrame) -> Figure:
     last = _known(weights)
     sources, ways = sorted(last["source"].unique()), list(dict.fromkeys(last["weighting"]))
     width = COLUMN if len(ways) <= 2 else PAGE
+    across = min(len(ways), ACROSS)
+    # A row holds weightings of one source, as many as can be read.
+    lines = [(source, ways[i : i + across]) for source in sources for i in range(0, len(ways), across)]
     with figure_style():
-        figure = Figure(figsize=(width, 1.2 * len(sources) + 0.55), layout="constrained")
-        axes = figure.subplots(len(sources), len(ways), squeeze=False, sharex=True)
+        figure = Figure(figsize=(width, 1.2 * len(lines) + 0.55), layout="constrained")
+        axes = figure.subplots(len(lines), across, squeeze=False, sharex=True)
         right = max(1.5, float(last["share"].quantile(TOP)))
-        for i, source in enumerate(sources):
-            for j, way in enumerate(ways):
+        for row, (source, here) in zip(axes, lines, strict=True):
+            for axis, way in zip(row, here, strict=False):
                 part = last[(last["source"] == source) & (last["weighting"] == way)]
-                _draw(axes[i, j], part, np.linspace(0, right, BINS))
-                axes[i, j].set_title(f"{source}, {way}", fontsize=6.5)
+                _draw(axis, part, np.linspace(0, right, BINS))
+                axis.set_title(f"{source}, {way}", fontsize=6.5)
+            for axis in row[len(here) :]:
+                axis.set_axis_off()
+            row[0].set_ylabel("density")
         for axis in axes[-1]:
             axis.set_xlabel("weight (mean 1)")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("density")
         seeds = last.groupby(["source", "weighting"])["source_seed"].nunique()
         counted = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
         footnote(

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 from synthetic_suite import DISTANCE, synthetic_rows
 
@@ -10,6 +11,7 @@ from bench.errors import DataError, UnknownName
 from bench.report.corners import corners
 from bench.report.cost import accuracy_against_cost
 from bench.report.depth_figure import gap_by_depth
+from bench.report.drawing import log_costs
 from bench.report.forest import forest
 from bench.report.learning import learning_curves
 from bench.report.similarity_figure import gap_against_similarity
@@ -310,3 +312,17 @@ def test_a_share_beyond_the_axis_stands_at_its_edge():
 def test_no_share_at_all_is_no_figure():
     with pytest.raises(DataError, match='no share to draw: no trial has the weighting "oracle"'):
         share_won_back(weighted_rows({"learned": 0.05}))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.012, 0.06, {"0.02", "0.05"}), (0.05, 0.3, {"0.05", "0.1", "0.2"}), (1e3, 1e6, {"1000", "10000", "$10^{5}$"})],
+)
+def test_costs_are_labelled_so_that_they_can_be_read(low, high, said):
+    figure = Figure()
+    axis = figure.subplots()
+    log_costs(axis)
+    axis.set_xlim(low, high)
+    figure.draw_without_rendering()
+    labels = {text.get_text() for text in axis.get_xticklabels(which="both") if low <= text.get_position()[0] <= high}
+    assert labels - {""} - {"$10^{6}$"} == said
