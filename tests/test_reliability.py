@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+from contextlib import nullcontext
 
 import pytest
 
-from tests.reliability.__main__ import FAULTS, main, studies, write
+from tests.reliability.__main__ import FAULTS, NEEDS, WORKER_FAULTS, main, studies, write
 from tests.reliability.disks import can_mount, flip, full_disk, lines
 from tests.reliability.study import Outcome, damage
 
 # What takes long is tried by the command alone: workers import torch before they do anything. What trials do to
-# their workers is tested in tests/launch/test_isolation.py.
-SLOW = ("kill -9 of a worker", "kill -9 of the driver of two workers", "full file system")
+# their workers is tested in tests/launch/test_isolation.py, and a cluster's node dies in tests/launch/test_cluster.py.
+SLOW = (
+    "kill -9 of a worker", "kill -9 of the driver of two workers", "full file system", "node of a Ray cluster dies",
+)  # fmt: skip
 OFTEN = {"flipped bit in the ledger": 3, "kill -9 of the run": 2}
 
 
@@ -66,3 +69,13 @@ def test_the_table_of_faults_is_kept_row_by_row(tmp_path):
         ]  # fmt: skip
     with pytest.raises(SystemExit):
         main(["no such fault"])
+
+
+def test_what_cannot_be_made_here_is_said_and_not_tried(tmp_path, monkeypatch, capsys):
+    assert set(NEEDS) <= set(FAULTS) | set(WORKER_FAULTS)
+    monkeypatch.setattr("tests.reliability.__main__.studies", lambda: nullcontext(None))
+    for name in NEEDS:
+        monkeypatch.setitem(NEEDS, name, (lambda: False, "for a reason"))
+        assert main([name, "--folder", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == f"{name}: NOT TRIED: for a reason\n"
+    assert not list(tmp_path.iterdir())
