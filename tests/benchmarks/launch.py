@@ -4,7 +4,7 @@
   a process of its own, from its start to its end: imports, data, workers, and for Ray the cluster on this
   machine too. Worker processes have one thread each.
 * What the machine gives: a bare PyTorch loop in two processes at once against one, each timed by itself without
-  its imports. Two processes that know nothing of each other cannot do more.
+  its imports. On a shared machine it differs from minute to minute, and scaling with it.
 * Driver: trials that train nothing and are done at once, one a unit of work, so that what is left is the way
   of a unit to a worker and of its row to the disk. Rows a second from the start of the stage to its end, with
   two workers. Ray must be installed for the lines on Ray; without it they are left out, and that is said.
