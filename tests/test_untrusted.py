@@ -176,6 +176,16 @@ def test_a_checkpoint_that_would_grow_without_end_is_refused(what, legacy, tmp_p
         load_state_dict_file(path)
 
 
+@pytest.mark.parametrize(
+    "start", [b"\x8d\x8d\x8d\x8d]1((1", b"\x80\x02\x8d" + b"\xff" * 7 + b"\x7f", b"\x80\x02B\xff\xff\xff\x7f"]
+)
+def test_a_checkpoint_that_claims_more_bytes_than_there_are_is_damaged(start, tmp_path):
+    """Found by atheris: room for 2^60 bytes was made before they were looked for."""
+    (tmp_path / "claims.pt").write_bytes(start)
+    with pytest.raises(DataError, match=r"claims\.pt is damaged or not a file that torch\.save wrote"):
+        load_state_dict_file(tmp_path / "claims.pt")
+
+
 def test_what_training_scripts_save_beside_a_state_dict_is_no_growth(tmp_path):
     state = {f"blocks.{n}.weight": torch.ones(2) for n in range(3000)}
     optimizer = {"state": {0: {"step": torch.tensor(1.0)}}, "groups": [{"betas": (0.9, 0.99)}]}

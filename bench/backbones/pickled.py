@@ -35,7 +35,7 @@ def growth(path: Path) -> str | None:
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":  # by which torch tells archives from older files
             file.seek(0)
-            return _first(file, LEGACY)
+            return _first(_Bounded(file, path.stat().st_size), LEGACY)
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             if member.filename.lower().endswith("data.pkl"):
@@ -45,18 +45,29 @@ def growth(path: Path) -> str | None:
     return None
 
 
-def _first(file: IO[bytes], pickles: int) -> str | None:
+class _Bounded:
+    """Reads what a file has of the bytes that it is asked for: no room is made for 2^60 because a file says so."""
+
+    def __init__(self, file: IO[bytes], size: int):
+        self._file, self._size = file, size
+        self.readline, self.tell = file.readline, file.tell
+
+    def read(self, number: int) -> bytes:
+        return self._file.read(min(number, self._size - self._file.tell()))
+
+
+def _first(file: IO[bytes] | _Bounded, pickles: int) -> str | None:
     """Return what the first pickles of a file hold that grows."""
     try:
         for _ in range(pickles):
             if found := _one(file):
                 return found
-    except (ValueError, IndexError, KeyError, TypeError):
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, MemoryError):
         pass  # damaged from here on, or no more of them
     return None
 
 
-def _one(file: IO[bytes]) -> str | None:
+def _one(file: IO[bytes] | _Bounded) -> str | None:
     """Go through a pickle as its reader would, with the number of values in each in place of the values."""
     stack: list[int | None] = []  # None is a mark
     memo: dict[int, int | None] = {}
