@@ -14,12 +14,10 @@ from types import SimpleNamespace
 import pytest
 
 import bench
-from bench import runner
 from bench.errors import BenchError
 from bench.launch.deaths import DEATHS, LOSSES, Deaths
 from bench.launch.process import _Process
 from bench.launch.units import Death, Done, time_limit
-from bench.registry import STRATEGIES
 from bench.store import LEDGER, read_records
 from bench.trial import Check, Group
 
@@ -106,15 +104,6 @@ CAUSES = {
     "killed": "the worker process was killed by SIGKILL",
     "crashes": "the worker process was killed by SIGSEGV",
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_plug_in_left(monkeypatch):
-    """Take out again what plug-ins register and replace in this process."""
-    monkeypatch.setattr(runner.Runner, "run_trials", runner.Runner.run_trials)
-    yield
-    for name in [name for name, entry in STRATEGIES._entries.items() if not entry.built_in]:
-        del STRATEGIES._entries[name]
 
 
 @pytest.fixture

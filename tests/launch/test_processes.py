@@ -13,8 +13,6 @@ import time
 import pytest
 
 import bench
-from bench import runner
-from bench.registry import STRATEGIES
 from bench.store import LEDGER, read_records
 
 PLUGIN = """
@@ -35,15 +33,6 @@ def run_trials(self, trials):
 
 runner.Runner.run_trials = run_trials
 """
-
-
-@pytest.fixture(autouse=True)
-def _no_plug_in_left(monkeypatch):
-    """Take out again what plug-ins register and replace in this process."""
-    monkeypatch.setattr(runner.Runner, "run_trials", runner.Runner.run_trials)
-    yield
-    for name in [name for name, entry in STRATEGIES._entries.items() if not entry.built_in]:
-        del STRATEGIES._entries[name]
 
 
 def same(a, b):
