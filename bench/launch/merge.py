@@ -20,12 +20,12 @@ from bench.identity import digest
 from bench.launch.folder import KEPT, LOGS
 from bench.model_files import file_digest
 from bench.store import Damage, Ledger, ledgers, open_ledger, read_records, write_whole
+from bench.suite.specs import without_paths
 
-KEYED = ("task", "source", "similarity", "trial")
+KEYED = ("task", "model", "source", "similarity", "trial")
 MAX_SHARDS = 100_000
 BATCH = 1000  # records that are synced together
 _TIMINGS = ("seconds", "source_seconds")
-_OWN = ("folder",)  # of a suite's configuration, what differs from place to place
 
 Name = tuple[str, str]  # kind and key
 
@@ -158,9 +158,7 @@ def _demand_one_suite(places: Sequence[_Place]) -> None:
 
 
 def _comparable(run: dict[str, Any]) -> dict[str, Any]:
-    config = {name: value for name, value in run.get("config", {}).items() if name not in _OWN}
-    plugins = [Path(name).name for name in config.get("plugins", ())]
-    return {"layout": run.get("layout"), **config, "plugins": plugins}
+    return {"layout": run.get("layout"), **without_paths(run.get("config", {}))}
 
 
 def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:
