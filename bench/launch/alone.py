@@ -57,7 +57,7 @@ def _runner(plan: Plan, unit: Trial | SourceModel, stored: Stored, folder: Path,
         model = unit.model if isinstance(unit, Trial) else None
         trained = model is not None and not model.joint and model.source not in plan.models
         kept = trained and is_intact(path_of(folder / "sources", model), stored.models.get(model.key, {}))
-        for name in {*tasks_of(unit), *(tasks_of(model) if trained and not kept else ())}:
+        for name in {*tasks_of(plan, unit), *(tasks_of(plan, model) if trained and not kept else ())}:
             if name in plan.tasks:
                 task = build_task(plan.tasks[name], plan.suite.root())
                 save_task(task, work / f"{plan.card(name).fingerprint}.safetensors")
