@@ -107,6 +107,35 @@ def test_show_says_which_transform_the_networks_see(folder, tmp_path, monkeypatc
         assert said in capfd.readouterr().out
 
 
+def test_a_run_folder_says_it_and_goes_on(folder, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    tables = "\n".join(f'{name} = {{ table = "{folder}/{name}.csv" }}' for name in MOONS)
+    (tmp_path / "s.toml").write_text(
+        f"""target_sizes = [20]\nseeds = 1\nbackbones = ["mlp"]\nstrategies = ["zero-shot"]\nstandardise = "same"
+        recipe = {{ steps = 5 }}\nsource_recipe = {{ steps = 5 }}\npairs = [{{ target = "target", source = "far" }}]
+        [tasks]\n{tables}"""
+    )
+
+    def said(*arguments):
+        with pytest.raises(SystemExit) as done:
+            main([str(argument) for argument in arguments])
+        assert done.value.code == 0, capfd.readouterr()
+        return capfd.readouterr().out
+
+    said("run", "s.toml", "--jobs", 0)
+    plan = said("plan", "s.toml")
+    assert "Tables in pairs to target are standardised by the train pool of same." in plan
+    assert "Nothing is missing." in plan
+    rows = bench.load_results("runs/s")
+    assert rows["standardised_by"].tolist() == ["same"] * 2
+    trial = rows[rows["source"].notna()].iloc[0]
+    found = said("debug", trial["key"], "--out", "runs/s")  # reads again what a worker read
+    assert f"test_accuracy: {trial['test_accuracy']}" in found
+    said("report", "runs/s")
+    page = (tmp_path / "runs" / "s" / "report.html").read_text()
+    assert "standardised alike, by the train pool of same (far -&gt; target)" in page
+
+
 def test_keys_know_the_transform_where_there_is_one(folder, tmp_path):
     def keys(**values):
         plan = read(suite_of(folder, ["same"], **values), tmp_path)

@@ -173,6 +173,10 @@ class Task:
             parts = {"measured": None, **parts}
         return replace(self, **parts)
 
+    def mapped(self, function: Callable[[np.ndarray], np.ndarray]) -> Task:
+        """Return a copy whose inputs are what a function makes of them: of the pool, then of the test set."""
+        return self.changed(**{name: function(getattr(self, name)) for name in ("x", "x_test")})
+
     def take(self, index: np.ndarray) -> Task:
         """Return a copy whose train pool holds the examples at `index` only; the test set stays."""
         parts = {"x": arrays.take(self.x, index, self.name), "y": self.y[index]}

@@ -14,10 +14,11 @@ def standardise(task: Task, by: Task) -> Task:
     """Bring the measured columns of a table to mean 0 and spread 1, as another task's train pool has them.
 
     Where `task` is `by` its columns have mean 0 and spread 1; what differs between two tables (a shift, another
-    spread) is still there when both are standardised by one of them. Mean and spread come from the inputs of the
-    train pool of `by` alone: no label, validation split or test set of either task has a say beyond what that
-    pool holds. A column that is constant there becomes 0 there, and is only centred in other tables. Columns of
-    which `by` says that they are not measured stay as they are.
+    spread) is still there when both are standardised by one of them. Mean and spread are those of all inputs in
+    the train pool of `by`, from which validation is cut; no label, no given validation split and no test set has
+    a say, and every arm of a comparison, scratch included, is given the same. A column that is constant there, up
+    to rounding, becomes 0 there and is only centred in other tables. Columns that `by` says are not measured stay
+    as they are.
 
     Parameters
     ----------
@@ -42,9 +43,7 @@ def standardise(task: Task, by: Task) -> Task:
         with np.errstate(over="ignore"):  # the task's own check names the row
             return ((part - mean) / spread).astype(np.float32)
 
-    row_bytes = 8 * task.shape[0]
-    x, x_test = (arrays.map_rows(standardised, part, row_bytes, task.name) for part in (task.x, task.x_test))
-    return task.changed(x=x, x_test=x_test)
+    return task.mapped(lambda x: arrays.map_rows(standardised, x, 8 * task.shape[0], task.name))
 
 
 def _moments(by: Task) -> tuple[np.ndarray, np.ndarray]:
