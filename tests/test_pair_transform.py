@@ -242,6 +242,7 @@ RAW = {"table": "far.csv", "test_path": "far-test.csv", "standardise": False}
     ("tasks", "values", "said"),
     [
         ({"far": RAW}, {}, 'pair far -> target: "far" says standardise = false, and "target" standardises its pairs'),
+        ({"far": RAW}, {"standardise": "far"}, 'standardise: "far" says standardise = false'),
         ({"far": RAW}, {"standardise": "same"}, '"far" says standardise = false, and "same" standardises'),
         ({}, {"standardise": "digits"}, '"digits" standardises it, whose inputs are (1, 8, 8), not (2,)'),
         (

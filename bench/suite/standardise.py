@@ -74,6 +74,8 @@ def table_problems(plan: Plan) -> list[Problem]:
         return []
     if rule is not None and all(len(cards[target].shape) != 1 for target in plan.targets):
         return [Problem("standardise", "is for tables, and no target is one: images are taken as they are")]
+    if rule in cards and rule not in RULES and not applies(rule, cards[rule]):
+        return [Problem("standardise", f'"{rule}" says standardise = false (or has no measured column)')]
     found = []
     for target, sources in plan.targets.items():
         by = plan.standardised_by(target, target)
