@@ -6,6 +6,7 @@ import traceback
 from typing import Any
 
 from bench.errors import BenchError
+from bench.schema import BY_OWN, BY_TARGET
 from bench.suite.plan import Plan
 from bench.trial import SCHEMA_VERSION, SourceModel, Trial
 
@@ -25,10 +26,19 @@ def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
         "target_size": trial.target_size,
         "seed": trial.seed,
         "source_seed": model.seed if model else None,
+        "standardised_by": _standardised_by(plan, trial),
         "validation": plan.suite.recipe.validation_label if trial.target_size else "none",
         "context": plan.context(trial.target, trial.backbone),
         "key": trial.key,
     }
+
+
+def _standardised_by(plan: Plan, trial: Trial) -> str | None:
+    """Say whose train pool standardised the tables that a trial saw."""
+    by = plan.standardised_by(trial.target, trial.target)
+    if trial.model and trial.model.source in plan.tasks and trial.model.standardised_by != by:
+        return BY_OWN
+    return BY_TARGET if by == trial.target else by
 
 
 def failed_trial(plan: Plan, trial: Trial, error: str, trace: str, seconds: float) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from bench.tasks.arrays import memory_limit
 from bench.tasks.base import Task
 from bench.tasks.build import read_task
 from bench.tasks.fit import fit as fit_shape
+from bench.tasks.standardise import standardise
 from bench.training.cuts import Cuts, Frozen
 from bench.training.data import Data, prepare
 from bench.training.fit import Fitted, fit
@@ -92,14 +93,18 @@ class Runner:
 
     # --- what trials share -------------------------------------------------------------------------
 
-    def task(self, name: str, shape: tuple[int, ...]) -> Task:
-        """Return a task at an input shape."""
+    def task(self, name: str, shape: tuple[int, ...], by: str | None = None) -> Task:
+        """Return a task at an input shape, a table standardised by the train pool of the task `by`."""
+
+        def made() -> Task:
+            task = fit_shape(self._read(name), shape)
+            return standardise(task, self._read(by)) if by else task
+
+        return self._shaped.get((name, shape, by), made)
+
+    def _read(self, name: str) -> Task:
         fingerprint = self.plan.card(name).fingerprint
-
-        def read() -> Task:
-            return read_task(self.task_folder / f"{fingerprint}.safetensors")
-
-        return self._shaped.get((name, shape), lambda: fit_shape(self._tasks.get(fingerprint, read), shape))
+        return self._tasks.get(fingerprint, lambda: read_task(self.task_folder / f"{fingerprint}.safetensors"))
 
     def source(self, model: SourceModel) -> LoadedSource:
         """Return a source model."""
@@ -117,10 +122,10 @@ class Runner:
 
         return copy.deepcopy(self._networks.get((trial.target, trial.backbone, trial.seed), make))
 
-    def _target_data(self, network: Backbone, name: str, target: Task) -> Data:
+    def _target_data(self, network: Backbone, name: str, target: Task, by: str | None) -> Data:
         fingerprint = self.plan.card(name).fingerprint
-        key = (fingerprint, target.shape, network.mean, network.std)
-        return self._data.get(key, lambda: prepare(network, target, self.device, fingerprint, self.memory))
+        key = (fingerprint, target.shape, network.mean, network.std, by)
+        return self._data.get(key, lambda: prepare(network, target, self.device, fingerprint, self.memory, by))
 
     def _layout(self, backbone: int, shape: tuple[int, ...]) -> Layout:
         return Layout(self.plan.lanes(backbone, shape), self.memory)
@@ -161,8 +166,11 @@ class Runner:
         """Measure the similarity of a source (with its model) to a target."""
         from bench.similarity.base import View, measure_all
 
-        source = None if model.source in self.plan.models else self.task(model.source, model.shape)
-        view = View(source, self.task(target, model.shape), self.source(model), self.device)
+        source = None
+        if model.source not in self.plan.models:
+            source = self.task(model.source, model.shape, model.standardised_by)
+        seen = self.task(target, model.shape, self.plan.standardised_by(target, target))
+        view = View(source, seen, self.source(model), self.device)
         values = measure_all(self.plan.suite.measures, view)
         return {
             "kind": "similarity", "key": key, "source": model.source, "target": target,
@@ -175,7 +183,8 @@ class Runner:
         began = time.perf_counter()
         plan, first = self.plan, trials[0]
         shape = plan.input_shape(first.target)
-        target, layout = self.task(first.target, shape), self._layout(first.backbone, shape)
+        target = self.task(first.target, shape, plan.standardised_by(first.target, first.target))
+        layout = self._layout(first.backbone, shape)
         lanes = [self._lane(trial, target) for trial in trials]
         strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
@@ -190,7 +199,7 @@ class Runner:
         """Return a trial's network as training finds it, with its examples."""
         plan, strategy = self.plan, self.plan.strategy(trial)
         network = self._fresh(trial, target)
-        data = self._target_data(network, trial.target, target)
+        data = self._target_data(network, trial.target, target, plan.standardised_by(trial.target, trial.target))
         recipe, size = plan.suite.recipe, trial.target_size
         known = (target.y, data.fingerprint)
         order = self._orders.get((data.fingerprint, trial.seed), lambda: pool_order(*known, trial.seed))
@@ -210,8 +219,8 @@ class Runner:
     def _beside(self, trial: Trial, network: Backbone, data: Data, split: Split) -> Weigh:
         """Return a source that is trained on beside the target, with a head for its labels."""
         model, recipe = trial.model, self.plan.suite.source_recipe
-        source = self.task(model.source, model.shape)
-        other = self._target_data(network, model.source, source)
+        source = self.task(model.source, model.shape, model.standardised_by)
+        other = self._target_data(network, model.source, source, model.standardised_by)
         identity = (other.fingerprint, len(source.y), model.seed)
         examples = split_pool(source.y, other.fingerprint, len(source.y), model.seed, recipe, source.classes).train
         labels = torch.as_tensor(source.y[examples], device=self.device)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OK = "ok"
 FAILED = "failed"
 SCRATCH = "scratch"
+BY_TARGET, BY_OWN = "target", "each"  # of the column standardised_by, beside the names of tasks
 VERDICTS = ("negative", "positive", "equivalent", "inconclusive")
 
 
@@ -85,6 +86,12 @@ TRIAL: tuple[Column, ...] = (
         "weight_loss_correlation",
         "float64",
         "Spearman's correlation of source examples' weights and losses in the last tenth of the training",
+    ),
+    Column(
+        "standardised_by",
+        "string",
+        'Task whose train pool gave mean and spread to the tables of the trial: "target", a name, or "each" its own; '
+        "missing where inputs are taken as they are",
     ),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),

@@ -77,15 +77,15 @@ class Trained:
 
 
 def train_sources(
-    plan: Plan, models: Sequence[SourceModel], task_at: Callable[[str, tuple[int, ...]], Task], device: torch.device,
-    layout: Layout,
+    plan: Plan, models: Sequence[SourceModel], task_at: Callable[[str, tuple[int, ...], str | None], Task],
+    device: torch.device, layout: Layout,
 ) -> list[Trained]:  # fmt: skip
     """Train source models of one shape side by side by the suite's source recipe.
 
     Parameters
     ----------
     task_at : callable
-        From a task's name and an input shape to the task.
+        From a task's name, an input shape and the task that standardises a table (or None) to the task.
     """
     began = time.perf_counter()
     maker = _Lanes(plan, task_at, device, layout)
@@ -129,14 +129,15 @@ class _Lanes:
     """Makes the lanes of source models, each task's data prepared once."""
 
     def __init__(
-        self, plan: Plan, task_at: Callable[[str, tuple[int, ...]], Task], device: torch.device, layout: Layout
-    ):
+        self, plan: Plan, task_at: Callable[[str, tuple[int, ...], str | None], Task], device: torch.device,
+        layout: Layout,
+    ):  # fmt: skip
         self.plan, self.task_at, self.device, self.layout = plan, task_at, device, layout
-        self._prepared: dict[tuple[str, tuple[int, ...]], Data] = {}
+        self._prepared: dict[tuple[str, tuple[int, ...], str | None], Data] = {}
 
     def lane(self, model: SourceModel) -> Lane:
         """Return a source model as training finds it, with its examples."""
-        plan, task = self.plan, self.task_at(model.source, model.shape)
+        plan, task = self.plan, self.task_at(model.source, model.shape, model.standardised_by)
         spec, fingerprint = plan.backbones[model.backbone], plan.card(model.source).fingerprint
         identity = (spec.identity(), list(model.shape), fingerprint, model.seed)
         network = build(
@@ -145,15 +146,15 @@ class _Lanes:
         ).to(self.device)  # fmt: skip
         if task.is_image:
             network = network.to(memory_format=torch.channels_last)
-        data = self._data(network, model.source, task)
+        data = self._data(network, model.source, task, model.standardised_by)
         split = split_pool(task.y, fingerprint, len(task.y), model.seed, plan.suite.source_recipe, task.classes)
         weigh = self._weigh(model, task, network)
         return Lane(network, data, split, len(task.y), model.seed, place=place_of(plan, model), weigh=weigh)
 
-    def _data(self, network: Backbone, name: str, task: Task) -> Data:
-        key, fingerprint = (name, task.shape), self.plan.card(name).fingerprint
+    def _data(self, network: Backbone, name: str, task: Task, by: str | None) -> Data:
+        key, fingerprint = (name, task.shape, by), self.plan.card(name).fingerprint
         if key not in self._prepared:
-            self._prepared[key] = prepare(network, task, self.device, fingerprint, self.layout.memory)
+            self._prepared[key] = prepare(network, task, self.device, fingerprint, self.layout.memory, by)
         return self._prepared[key]
 
     def _weigh(self, model: SourceModel, task: Task, network: Backbone) -> Weigh | None:
@@ -163,8 +164,9 @@ class _Lanes:
             return None
         if model.meta is None:
             return Weigh(spec, SourceFacts.of(task))
-        target = self.task_at(model.meta.target, model.shape)
-        data = self._data(network, model.meta.target, target)
+        by = self.plan.standardised_by(model.meta.target, model.meta.target)
+        target = self.task_at(model.meta.target, model.shape, by)
+        data = self._data(network, model.meta.target, target, by)
         recipe, size, seed = self.plan.suite.recipe, model.meta.size, model.meta.seed
         labelled = split_pool(target.y, data.fingerprint, size, seed, recipe, target.classes).train
         if spec.learns_from == "inputs":

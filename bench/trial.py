@@ -31,6 +31,9 @@ class Card:
         Train examples that are flagged as spoilt on purpose.
     n_domains : int
         Different domains that train examples are numbered by; 1 where they are not.
+    measured : str or None
+        A table's columns, "1" for each that is standardised and "0" for the others; None where the task
+        says nothing of them.
     """
 
     name: str
@@ -43,10 +46,14 @@ class Card:
     class_counts: tuple[int, ...] = ()
     n_harmful: int = 0
     n_domains: int = 1
+    measured: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-able values."""
-        return asdict(self)
+        values = asdict(self)
+        if self.measured is None:
+            del values["measured"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Card:
@@ -93,6 +100,8 @@ class SourceModel:
         The target's examples that the weighting learns from; None where it needs none.
     joint : bool
         Whether there is no model of its own: the source is trained on beside the target.
+    standardised_by : str or None
+        Task whose train pool standardises the source's table; None where its inputs are taken as they are.
     """
 
     key: str
@@ -103,6 +112,7 @@ class SourceModel:
     seed: int
     meta: Meta | None = None
     joint: bool = False
+    standardised_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def planned(suite, tmp_path):
 
 def train(plan, model, task):
     layout = Layout(plan.lanes(model.backbone, model.shape))
-    (trained,) = train_sources(plan, [model], lambda name, shape: task, CPU, layout)
+    (trained,) = train_sources(plan, [model], lambda *asked: task, CPU, layout)
     return trained.network, trained.record
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import Out, Plugins, Seeds, SuiteFile, Where, read_suite, run_folder, stored_plan
+from bench.schema import BY_OWN
 
 if TYPE_CHECKING:
     from bench.suite import Plan
@@ -45,6 +46,8 @@ def plan(
     _table("", {"source models": counts.all_models, "trials": counts.all_trials})
     _table("trials by pair", counts.by("pair") if len(counts.by("pair")) <= SHOWN else counts.by("target"))
     _table("trials by strategy", counts.by("strategy"))
+    for line in _transforms(plan):
+        print(line)
     print(_estimate(plan, counts, jobs))
     for line in _unknown(plan):
         print(line)
@@ -88,6 +91,18 @@ def _estimate(plan: Plan, counts: Counts, jobs: int | None) -> str:
     if found.guessed >= WHOLE:
         said = "a guess from numbers of steps"
     return f"Very roughly {about}: {said}, easily off by a factor of five; run one seed first (--seeds 0) to know."
+
+
+def _transforms(plan: Plan) -> list[str]:
+    """Say whose train pool standardises tables, as far as their data have been read."""
+    targets: dict[str, list[str]] = {}
+    for target in plan.targets:
+        by = plan.standardised_by(target, target)
+        if by is not None:
+            targets.setdefault("the target" if by == target else by, []).append(target)
+    if targets and plan.suite.standardise == BY_OWN:
+        return ["Each table is standardised by its own train pool: a shift between source and target is erased."]
+    return [f"Tables in pairs to {_names(t)} are standardised by the train pool of {by}." for by, t in targets.items()]
 
 
 def _unknown(plan: Plan) -> list[str]:

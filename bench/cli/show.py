@@ -12,6 +12,7 @@ from bench.cli.options import Plugins, read_suite, run_folder
 
 if TYPE_CHECKING:
     from bench.suite import Suite
+    from bench.suite.specs import TaskSpec
     from bench.tasks.base import Task
 
 SHOWN_CLASSES = 12
@@ -52,11 +53,13 @@ def show(
     tasks = {name: build_task(spec, loaded.root()) for name, spec in specs.items()}
     for name, task in tasks.items():
         _describe(name, task)
+    seen: Mapping[str, Task] = tasks
     if source:
         _say_fit(loaded, tasks[source], tasks[target])
+        seen = _standardised(loaded, specs, tasks, source, target)
         folder = run_folder(loaded, out) if suite or out else None
         _say_similarity(source, target, folder, suite)
-    picture = _draw(loaded, tasks, target, png)
+    picture = _draw(loaded, seen, target, png)
     print(f"picture: {picture}")
     if source and (suite or out):
         _draw_weights(run_folder(loaded, out), source, target, tasks[source], picture)
@@ -81,7 +84,7 @@ def _suite_of(names: list[str]) -> Suite:
     return Suite.model_validate({"target_sizes": [1], "pairs": [{"target": names[-1], "source": names[0]}]})
 
 
-def _specs(suite: Suite, names: list[str]) -> Mapping[str, object]:
+def _specs(suite: Suite, names: list[str]) -> Mapping[str, TaskSpec]:
     """Return what the names mean in a suite.
 
     Raises
@@ -139,6 +142,35 @@ def _say_fit(suite: Suite, source: Task, target: Task) -> None:
     shared = [name for name in target.classes if name in source.classes]
     which = {len(target.classes): "all", 0: "none"}.get(len(shared), str(len(shared)))
     print(f"of the target's {len(target.classes)} classes, the source has {which}")
+
+
+def _standardised(
+    suite: Suite, specs: Mapping[str, TaskSpec], tasks: Mapping[str, Task], source: str, target: str
+) -> dict[str, Task]:
+    """Return a pair's tasks as networks see them; of tables, say whose train pool standardises them."""
+    from bench.suite import Plan
+    from bench.tasks.build import build_task, card_of
+    from bench.tasks.standardise import standardise
+
+    seen = dict(tasks)
+    if len({task.shape for task in tasks.values()}) > 1 or tasks[target].is_image:
+        return seen
+    named = Plan(suite).tasks.get(suite.standardise or "")
+    specs, tasks = dict(specs), dict(tasks)
+    if named and named.name not in tasks:
+        specs[named.name], tasks[named.name] = named, build_task(named, suite.root())
+    plan = Plan(suite, {specs[name].digest: card_of(task) for name, task in tasks.items()})
+    by = {name: plan.standardised_by(name, target) for name in seen}
+    for name in filter(by.get, seen):
+        seen[name] = standardise(tasks[name], tasks[by[name]])
+    if len(set(by.values())) > 1:
+        alone = ", ".join(f"{name} by {'none' if other is None else 'its own'}" for name, other in by.items())
+        print(f"inputs: standardised one by one ({alone}): a shift between the two is erased")
+    elif by[target] is None:
+        print("inputs: both tables as they are, not standardised")
+    else:
+        print(f"inputs: both tables standardised by the train pool of {by[target]}")
+    return seen
 
 
 def _say_similarity(source: str, target: str, folder: Path | None, suite: Path | None) -> None:

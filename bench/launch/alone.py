@@ -65,7 +65,7 @@ def _runner(plan: Plan, unit: Trial | SourceModel, stored: Stored, folder: Path,
         model = unit.model if isinstance(unit, Trial) else None
         trained = model is not None and not model.joint and model.source not in plan.models
         kept = trained and is_intact(path_of(folder / "sources", model), stored.models.get(model.key, {}))
-        for name in {*tasks_of(unit), *(tasks_of(model) if trained and not kept else ())}:
+        for name in {*tasks_of(plan, unit), *(tasks_of(plan, model) if trained and not kept else ())}:
             if name in plan.tasks:
                 save_task(_task(plan, name), work / f"{plan.card(name).fingerprint}.safetensors")
         if model is not None and model.source in plan.models:

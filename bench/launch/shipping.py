@@ -53,7 +53,7 @@ def needs(plan: Plan, unit: Unit, task_folder: Path, source_folder: Path) -> dic
     tasks: dict[str, None] = {}
     models: dict[str, Path] = {}
     for member in unit.members if isinstance(unit, Group) else (unit,):
-        for name in tasks_of(member):
+        for name in tasks_of(plan, member):
             if name in plan.tasks:
                 tasks[plan.card(name).fingerprint] = None
         if (model := _model(member)) and model.source not in plan.models:
@@ -71,17 +71,19 @@ def _task_files(folder: Path) -> dict[str, Path]:
     return {f"{TASKS}/{folder.name}/{path.name}": path for path in sorted(folder.iterdir())}
 
 
-def tasks_of(member: Trial | SourceModel | Measurement | Check) -> Iterator[str]:
-    """Yield the tasks whose data a member reads."""
-    if isinstance(member, SourceModel):
-        yield member.source
-        if member.meta:
-            yield member.meta.target
-        return
-    if not isinstance(member, Check):
-        yield member.target
-    if member.model and (member.model.joint or isinstance(member, Measurement)):
-        yield member.model.source
+def tasks_of(plan: Plan, member: Trial | SourceModel | Measurement | Check) -> Iterator[str]:
+    """Yield the tasks whose data a member reads, those that standardise its tables included."""
+    model, target = (member, None) if isinstance(member, SourceModel) else (member.model, member.target)
+    if model is member or isinstance(member, Measurement) or (model and model.joint):
+        yield model.source
+        if model.standardised_by:
+            yield model.standardised_by
+    if model is member and model.meta:
+        target = model.meta.target
+    if target and not isinstance(member, Check):
+        yield target
+        if by := plan.standardised_by(target, target):
+            yield by
 
 
 def _model(member: Trial | SourceModel | Measurement | Check) -> SourceModel | None:

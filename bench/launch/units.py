@@ -107,7 +107,8 @@ def measurement(plan: Plan, model: SourceModel, target: str) -> Measurement:
     """Return the measurement of a source model against a target, with its key."""
     versions = [f"{name}@{MEASURES.get(name).version}" for name in plan.suite.measures]
     card = plan.card(target)
-    return Measurement(combine(["similarity", model.key, card.fingerprint, *versions]), model, target)
+    seen = [card.fingerprint, *(plan.transform(target, target) or [])]
+    return Measurement(combine(["similarity", model.key, *seen, *versions]), model, target)
 
 
 def run_unit(runner: Runner, unit: Unit, made: Path) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from bench.report.grid import NEAR
 from bench.report.harm import harm_table
 from bench.report.html_data import data_blocks, meta
 from bench.report.html_provenance import config_text, run_table, task_table, version_table
+from bench.report.inputs import transform_sentences
 from bench.report.packing import to_json
 from bench.report.svg import inline_svg
 from bench.report.weightings import sentences, weighted
@@ -142,6 +143,7 @@ def _part(part: Part, near: str) -> dict[str, Any]:
     return {
         "name": part.suite,
         "findings": [*findings(part.comparisons, near=near), *(sentences(weights) if weights is not None else ())],
+        "inputs": transform_sentences(part.rows),
         "harm": harm_table(part.comparisons),
         "about": f"{part.file}; {count:,} {'trial' if count == 1 else 'trials'}; {said}.",
         "config": config_text(part.config),

@@ -13,6 +13,7 @@ from bench.report.figures import panels
 from bench.report.files import write_file
 from bench.report.findings import findings
 from bench.report.grid import NEAR
+from bench.report.inputs import transform_sentences
 from bench.report.style import figure_style
 from bench.report.table import format_table
 from bench.report.weightings import sentences, share_tables, weighted
@@ -140,6 +141,9 @@ def _page(
 ) -> str:
     suites = ", ".join(sorted(rows["suite"].dropna().unique())) or "run"
     parts = [f"# Negative transfer in {suites}", "## Findings", _bullets(findings(comparisons, near=near))]
+    transformed = transform_sentences(rows)
+    if transformed:
+        parts += ["## Inputs", _bullets(transformed)]
     if weights is not None:
         parts += ["## Weighting the source's examples", _bullets(sentences(weights)), share_tables(weights)]
     cautions = [*rows.attrs.get("warnings", []), *comparisons.attrs["warnings"], *_failures(rows)]

@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from bench.errors import BenchError, DataError, Problem, SuiteError, nearest
-from bench.registry import MEASURES, load_plugin
+from bench.registry import MEASURES, TASKS, load_plugin
 from bench.suite.lines import with_line
 from bench.suite.model import Pairs, Recipe, Statistics, Suite
 from bench.suite.specs import TaskReader, missing_file, read_backbone, read_model
+from bench.suite.standardise import RULES, check_standardise
 from bench.suite.strategies import read_strategies
 from bench.suite.weightings import UNIFORM, read_weightings
 
@@ -292,3 +293,6 @@ def _check_pairs(suite: Suite, files: bool, problems: list[Problem]) -> None:
                 reader.read(source, f"pairs[{index}].sources[{number}]" if pairs.sources else f"pairs[{index}].source")
     for name in suite.tasks:
         reader.read(name, f"tasks.{name}")
+    check_standardise(suite, problems)
+    if suite.standardise not in (None, *RULES) and suite.standardise in TASKS:
+        reader.read(suite.standardise, "standardise")

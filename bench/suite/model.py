@@ -223,6 +223,13 @@ class Suite(_Part):
     precision : {"float32", "tf32", "bf16"}
         Of products: full, TensorFloat-32 on a GPU that has it, or autocast to bfloat16. Part of a trial's
         identity.
+    standardise : str, optional
+        Whose train pool gives the mean and the spread that tables are standardised by, one transform for all
+        pairs of a target: "target" (the default), "source" (where a target has one), the name of a task, or
+        "none". "each" standardises every table by its own pool, which erases a shift between them. The task
+        that gives mean and spread says for all which columns are measured (a `table` does; none where it says
+        ``standardise = false``). One that says nothing, such as an `npz` or a plug-in's task, leaves tables as
+        they are by default, and has all columns standardised where the suite gives a rule.
     plugins : tuple of str
         Python files, relative to the suite's folder. Loading the suite runs their code, so a suite that
         names one is to be trusted like a program; nothing else in a suite runs any. A run folder keeps
@@ -246,6 +253,7 @@ class Suite(_Part):
     image_size: Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
     lanes: Literal["auto"] | Count = "auto"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
+    standardise: str | None = None
     measures: tuple[str, ...] = ("proxy-a-distance", "frechet-distance", "leep")
     plugins: tuple[str, ...] = ()
     data_root: str | None = None

@@ -23,6 +23,7 @@ from bench.suite.specs import (
     read_backbone,
     read_model,
 )
+from bench.suite.standardise import RULES, applies, provider
 from bench.suite.strategies import read_strategies
 from bench.suite.weightings import UNIFORM, WeightingSpec, read_weightings
 from bench.trial import SCHEMA_VERSION, Card, Meta, SourceModel, Trial, combine
@@ -98,6 +99,8 @@ class Plan:
             name: spec for name in self.suite.models if (spec := read_model(self.suite, name, problems))
         }
         names = dict.fromkeys(n for p in self.suite.pairs for n in (p.target, *p.all_sources) if n not in self.models)
+        if self.suite.standardise not in (None, *RULES):
+            names[self.suite.standardise] = None
         self.tasks: dict[str, TaskSpec] = {name: spec for name in names if (spec := reader.read(name, name))}
         if problems:
             raise BenchError(str(problems[0]))
@@ -124,6 +127,29 @@ class Plan:
             return ()
         size = self.suite.image_size
         return (card.shape[0], size, size) if size and len(card.shape) == 3 else card.shape
+
+    def standardised_by(self, name: str, target: str) -> str | None:
+        """Name the task whose train pool standardises the table `name` in pairs to `target`.
+
+        None where inputs are taken as they are, and while the target's data have not been read.
+        """
+        rule, card = self.suite.standardise, self.card(target)
+        if card is None or len(card.shape) != 1:
+            return None
+        by = provider(rule, name, target, self.targets.get(target) or [name])
+        known = self.card(by) if by else None
+        return by if known is None or applies(rule, known) else None
+
+    def transform(self, name: str, target: str) -> list[object] | None:
+        """Return what decides how the inputs of `name` are transformed in pairs to `target`; nothing if they are not.
+
+        None while the data that decide it have not been read.
+        """
+        by = self.standardised_by(name, target)
+        if by is None:
+            return []
+        card = self.card(by)
+        return None if card is None else ["standardised", card.fingerprint, card.version]
 
     def values(self, key: str) -> set[str]:
         """Return what a `--where` condition on `key` may name."""
@@ -193,24 +219,26 @@ class Plan:
         card, spec = self.card(source), self.weightings[weighting]
         if spec.learns_from is None:
             meta = None
-        key = ""
-        if card is not None and shape:
+        key, transform = "", self.transform(source, target)
+        if card is not None and shape and transform is not None:
             told_apart = (
                 [spec.name, spec.version] if spec.name == UNIFORM else [spec.digest, *self._meta_identity(meta)]
             )
             key = combine(
                 ["joint" if joint else "source", SCHEMA_VERSION, card.fingerprint, card.version, shape,
                  self._backbone_digest(backbone), self._numerics(backbone, shape), self._recipe_digests[1],
-                 *told_apart, seed]
+                 *told_apart, *transform, seed]
             )  # fmt: skip
-        return SourceModel(key, source, backbone, shape, weighting, seed, meta, joint)
+        by = self.standardised_by(source, target)
+        return SourceModel(key, source, backbone, shape, weighting, seed, meta, joint, by)
 
     def _meta_identity(self, meta: Meta | None) -> list[object]:
         """Return what decides which target examples a weighting sees, and how they are drawn."""
         if meta is None:
             return []
         recipe, card = self.suite.recipe, self.card(meta.target)
-        return [card.fingerprint, card.version, meta.size, meta.seed, recipe.validation_label, recipe.batch_size]
+        identity = [card.fingerprint, card.version, meta.size, meta.seed, recipe.validation_label, recipe.batch_size]
+        return identity + (self.transform(meta.target, meta.target) or [])
 
     def lanes(self, backbone: int, shape: tuple[int, ...]) -> int:
         """Return how many trainings of a backbone on inputs of a shape share a stack."""
@@ -340,11 +368,11 @@ class Plan:
 
         Empty while the target's data have not been read.
         """
-        card = self.card(target)
-        if card is None:
+        card, transform = self.card(target), self.transform(target, target)
+        if card is None or transform is None:
             return ""
         shape, network = self.input_shape(target), self._backbone_digest(backbone)
-        data = [target, card.fingerprint, card.version, shape]
+        data = [target, card.fingerprint, card.version, shape, *transform]
         numerics = self._numerics(backbone, shape)
         return combine(["trial", SCHEMA_VERSION, *data, network, numerics, self._recipe_digests[0]])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.errors import Problem
 from bench.suite.plan import Plan
+from bench.suite.standardise import table_problems
 from bench.trial import Card
 
 
@@ -12,7 +13,7 @@ def ruled_out(plan: Plan) -> list[Problem]:
 
     Needs the cards of all tasks.
     """
-    found: list[Problem] = []
+    found: list[Problem] = table_problems(plan)
     for target in plan.targets:
         card = plan.card(target)
         if card is None:

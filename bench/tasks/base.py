@@ -16,7 +16,7 @@ from bench.seeding import generator
 from bench.tasks import arrays
 
 TEST_SHARE = 0.3
-PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains")
+PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains", "measured")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +44,10 @@ class Task:
         training sees it, except the oracle weighting; learned weights are judged on it.
     domains : integer array, shape (N,), optional
         Which of several mixed sources each train example comes from; 0 for the task's own.
+    measured : bool array, shape (D,), optional
+        Of a table: the columns that a suite's `standardise` brings to mean 0 and spread 1 (those of a
+        category are not; none is where the task is to be left as it is). Without it, nothing is said: the
+        table is standardised only where the suite asks for it.
 
     Raises
     ------
@@ -60,6 +64,7 @@ class Task:
     version: int = 1
     harmful: np.ndarray | None = None
     domains: np.ndarray | None = None
+    measured: np.ndarray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -86,6 +91,10 @@ class Task:
                 if values.shape != self.y.shape:
                     raise DataError(f"{self.name}: {flag} has shape {values.shape}, labels have {self.y.shape}")
                 put(self, flag, values)
+        if self.measured is not None:
+            put(self, "measured", np.asarray(self.measured).astype(bool))
+            if self.measured.shape != self.shape:
+                raise DataError(f"{self.name}: measured has shape {self.measured.shape}, an input {self.shape}")
 
     def _cut_test_set(self) -> None:
         put = object.__setattr__
@@ -149,15 +158,24 @@ class Task:
     def restored(cls, **parts: Any) -> Task:
         """Return a task of the parts that one consisted of; nothing is read to check them again."""
         task = object.__new__(cls)
-        given = {"x_test": None, "y_test": None, "harmful": None, "domains": None, "meta": {}, **parts}
+        given = {**dict.fromkeys(PARTS), "meta": {}, **parts}
         given["classes"] = tuple(given["classes"])
         for part in fields(cls):
             object.__setattr__(task, part.name, given[part.name])
         return task
 
     def changed(self, **parts: Any) -> Task:
-        """Return a copy with some parts replaced (the copy is checked again)."""
+        """Return a copy with some parts replaced (the copy is checked again).
+
+        Inputs of another shape have other columns: what was said of the old ones (`measured`) goes with them.
+        """
+        if "x" in parts and np.shape(parts["x"])[1:] != self.shape:
+            parts = {"measured": None, **parts}
         return replace(self, **parts)
+
+    def mapped(self, function: Callable[[np.ndarray], np.ndarray]) -> Task:
+        """Return a copy whose inputs are what a function makes of them: of the pool, then of the test set."""
+        return self.changed(**{name: function(getattr(self, name)) for name in ("x", "x_test")})
 
     def take(self, index: np.ndarray) -> Task:
         """Return a copy whose train pool holds the examples at `index` only; the test set stays."""

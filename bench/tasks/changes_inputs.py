@@ -40,6 +40,8 @@ def pixel_permutation(task: Task, rng: np.random.Generator, share: float = 1.0, 
         flat = x.reshape(*x.shape[:2], -1) if x.ndim == 4 else x
         return flat[..., order].reshape(x.shape)
 
+    if task.measured is not None:  # a column takes with it whether it is
+        task = task.changed(measured=task.measured[order])
     return _mapped(task, permuted)
 
 

@@ -207,7 +207,7 @@ def _cast(x: np.ndarray, dtype: type, where: str) -> np.ndarray:
     return arrays.map_rows(lambda part: part.astype(dtype), x, where=where)
 
 
-@task("table", version=1, paths=("path", "test_path"))
+@task("table", version=2, paths=("path", "test_path"))
 def read_table(
     root: Path,
     *,
@@ -234,7 +234,8 @@ def read_table(
     drop : sequence of str
         Columns to leave out.
     standardise : bool
-        Whether numeric columns are brought to mean 0 and variance 1, measured on the train pool alone.
+        Whether numeric columns take part in the transform that the suite states for a pair (its `standardise`;
+        by default mean 0 and spread 1 on the target's train pool). The task itself has the values of the file.
     one_hot : bool
         Whether a column of strings (at most 50 different) becomes one 0/1 column per value; an error
         without it.
@@ -261,27 +262,13 @@ def read_table(
     encoded, classes = labels.encode(y, str(first))
     x, measured = columns.features(frames, one_hot)
     given = {"x_test": x[1], "y_test": encoded[1]} if len(files) == 2 else {}
-    result = _task("table", first, x[0], encoded[0], classes, **given)
-    return _scaled(result, measured if standardise else np.zeros_like(measured))
+    return _task("table", first, x[0], encoded[0], classes, measured=measured & standardise, **given)
 
 
-def _scaled(result: Task, measured: np.ndarray) -> Task:
-    """Standardise the measured columns by the train pool; a constant one becomes 0."""
-    mean, spread = result.x.mean(0), result.x.std(0)
-    mean = np.where(measured, mean, 0.0)
-    spread = np.where(measured & (spread > 0), spread, 1.0)
-
-    def scaled(part: np.ndarray) -> np.ndarray:
-        return ((part - mean) / spread).astype(np.float32)
-
-    x, x_test = (arrays.map_rows(scaled, part, where=result.name) for part in (result.x, result.x_test))
-    return result.changed(x=x, x_test=x_test)
-
-
-def _task(name: str, path: Path, x: np.ndarray, y: np.ndarray, classes: Sequence[str], **test: Any) -> Task:
+def _task(name: str, path: Path, x: np.ndarray, y: np.ndarray, classes: Sequence[str], **parts: Any) -> Task:
     """Build the task; an error says which file it came from, while the name (a seed) knows no path."""
     try:
-        return Task(x, y, classes, name=name, **test)
+        return Task(x, y, classes, name=name, **parts)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

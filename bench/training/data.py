@@ -48,11 +48,13 @@ def to_inputs(x: np.ndarray, network: Backbone, device: torch.device, limit: int
     return Mapped(x, network, device) if x.size * 4 > limit else Held(to_tensor(x, network, device))
 
 
-def prepare(network: Backbone, task: Task, device: torch.device, fingerprint: str, limit: int) -> Data:
+def prepare(
+    network: Backbone, task: Task, device: torch.device, fingerprint: str, limit: int, by: str | None = None
+) -> Data:
     """Return a task's data, prepared as `network` expects its inputs.
 
     Seeds come from `fingerprint`, that of the data as the task gives them: the same examples are drawn
-    whatever size images are brought to.
+    whatever size images are brought to and whichever task (`by`) has standardised a table.
     """
     return Data(
         x=to_inputs(task.x, network, device, limit),
@@ -60,5 +62,5 @@ def prepare(network: Backbone, task: Task, device: torch.device, fingerprint: st
         x_test=to_inputs(task.x_test, network, device, limit),
         y_test=torch.as_tensor(task.y_test, device=device),
         fingerprint=fingerprint,
-        key=(fingerprint, task.shape, network.mean, network.std),
+        key=(fingerprint, task.shape, network.mean, network.std, by),
     )

@@ -297,23 +297,23 @@ def test_table_in_every_format(tmp_path, name):
     WRITE[name](data, tmp_path / name)
     task = make("table", tmp_path, name, standardise=False)
     assert task.classes == ("ant", "cat")
-    assert task.x.dtype == np.float32
     assert task.shape == (3,)
     rows = np.concatenate([task.x, task.x_test])
     assert np.allclose(np.sort(rows, 0), np.sort(data.drop(columns="label").to_numpy(float), 0), rtol=1e-6)
     assert len(task.y_test) == 12
 
 
-def test_table_is_standardised_by_the_train_pool_alone(tmp_path):
-    data = frame()
-    data["same"] = 3.0
+def test_a_table_keeps_its_values_and_says_which_columns_are_measured(tmp_path):
+    data = frame().assign(colour=["red", "blue", "green", "red"] * 10)
     data.to_csv(tmp_path / "a.csv", index=False)
-    task = make("table", tmp_path, "a.csv")
-    assert np.allclose(task.x.mean(0), 0, atol=1e-6)
-    assert np.allclose(task.x.std(0), [1, 1, 1, 0], atol=1e-6)
-    raw = make("table", tmp_path, "a.csv", standardise=False)
-    mean, spread = raw.x[:, 0].mean(), raw.x[:, 0].std()
-    assert np.allclose(task.x_test[:, 0], (raw.x_test[:, 0] - mean) / spread, atol=1e-5)
+    task = make("table", tmp_path, "a.csv", one_hot=True)
+    rows = np.concatenate([task.x, task.x_test])
+    assert np.allclose(np.sort(rows[:, 0]), np.sort(data["width"]))
+    assert task.measured.tolist() == [True] * 3 + [False] * 3
+    raw = make("table", tmp_path, "a.csv", one_hot=True, standardise=False)
+    assert np.array_equal(raw.x, task.x)
+    assert not raw.measured.any()
+    assert raw.fingerprint != task.fingerprint
 
 
 def test_table_with_a_test_file(tmp_path):

@@ -104,7 +104,7 @@ def test_the_meta_set_is_the_trials_training_examples_and_no_others():
 
     one = planned(pairs=[{"target": "digits", "source": "noisy"}])
     tasks = {name: build_task(spec, one.suite.root()) for name, spec in one.tasks.items()}
-    maker = _Lanes(one, lambda name, shape: fit(tasks[name], shape), torch.device("cpu"), Layout())
+    maker = _Lanes(one, lambda name, shape, by: fit(tasks[name], shape), torch.device("cpu"), Layout())
     digits, card = tasks["digits"], one.card("digits")
     seen = 0
     for model in one.source_models():

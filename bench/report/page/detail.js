@@ -109,7 +109,7 @@ async function trialPage(host, which) {
 }
 
 // Columns that have no place of their own on the page: whatever a later version or a plug-in adds.
-const PLACED = new Set("pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy validation n_test context error traceback key".split(" "));
+const PLACED = new Set("pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy standardised_by validation n_test context error traceback key".split(" "));
 function others(row) {
   const measured = new Set(meta.measures.map((m) => m.name));
   return Object.entries(row).filter(([name]) => !PLACED.has(name) && !measured.has(name)).map(([name, value]) => [words(name), typeof value === "number" ? short(value) : value]);
@@ -166,7 +166,7 @@ function ticks(low, high, most) {
 function recipe(row, suite) {
   const said = [
     ["strategy", row.strategy], ["blocks transferred (n)", row.transfer_depth], ["blocks frozen at the end (f)", row.frozen_depth], ["weighting", row.weighting],
-    ["learning rate chosen", short(row.learning_rate)], ["steps taken", row.steps], ["step kept", row.best_step], ["validation data", row.validation], ["cut", row.cut],
+    ["learning rate chosen", short(row.learning_rate)], ["steps taken", row.steps], ["step kept", row.best_step], ["validation data", row.validation], ["tables standardised by", row.standardised_by], ["cut", row.cut],
   ];
   const table = (values) => list(Object.entries(values).map(([name, value]) => [words(name), Array.isArray(value) ? value.map(String).join(", ") || "none" : String(value ?? "none")]));
   if (!suite.recipe) return [list(said), el("p", { class: "none" }, `The rest of the recipe is in the suite file (${suite.file || "unknown"}); these results hold no copy of it.`)];
