@@ -116,6 +116,13 @@ def _describe(name: str, task: Task) -> None:
     shown = [f"{c} {a:,} + {b:,}" for c, a, b in zip(task.classes, *counts, strict=True)]
     more = f", ... and {len(shown) - SHOWN_CLASSES} more" if len(shown) > SHOWN_CLASSES else ""
     print(f"  {', '.join(shown[:SHOWN_CLASSES])}{more}")
+    held = f"  {task.n_val:,} examples in a given validation split"
+    if task.n_val:
+        print(f"{held}: used by suites that say validation = \"given\"")
+    if task.groups is not None:
+        print(f"  {len(np.unique(task.groups)):,} groups in the train pool, which no cut tears apart")
+    for note in task.notes:
+        print(f"  {note}")
     if task.flags().any():
         print(f"  {int(task.flags().sum()):,} train examples ({task.flags().mean():.0%}) spoilt on purpose")
 

@@ -31,7 +31,7 @@ MEDMNIST = {
 
 
 # Version 2: images keep their aspect (squashed before), and a `val` beside a test set joins the train pool on demand.
-@task("image-folder", version=2)
+@task("image-folder", version=2, suite_sized=True)
 def read_folder(
     root: Path,
     *,

@@ -339,7 +339,7 @@ def test_table_words_need_one_hot(tmp_path):
 
 def test_table_too_many_words_are_no_categories(tmp_path):
     frame(80).assign(patient=[f"p{k}" for k in range(80)]).to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(DataError, match='"patient" is text.*no tasks on text itself yet'):
+    with pytest.raises(DataError, match=r'"patient" is text.*no tasks on text itself yet'):
         make("table", tmp_path, "a.csv", one_hot=True)
 
 
