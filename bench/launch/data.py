@@ -109,7 +109,7 @@ def _validation(plan: Plan, name: str, pool: Pool, recipes: Sequence[Recipe]) ->
         yield f"validation: the {pool.given:,} examples of the given split"
     elif pool.given:
         yield (
-            f"the given validation split of {pool.given:,} examples is not used: validation = \"given\" in the recipe "
+            f'the given validation split of {pool.given:,} examples is not used: validation = "given" in the recipe '
             "uses it as such, merge_val = true adds it to the train pool"
         )
     if name not in plan.targets or plan.suite.recipe.validation != "cut":

@@ -71,7 +71,7 @@ class Recipe(_Part):
         if (self.validation == "extra") != (self.validation_size is not None):
             raise ValueError('validation_size belongs to validation = "extra", and only to it')
         if self.validation == "given" and self.refit:
-            raise ValueError('refit trains on validation examples too: a given validation split is not for that')
+            raise ValueError("refit trains on validation examples too: a given validation split is not for that")
         if self.checkpoints > self.steps:
             raise ValueError(f"checkpoints = {self.checkpoints} is more than steps = {self.steps}")
         return self

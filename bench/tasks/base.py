@@ -120,7 +120,7 @@ class Task:
 
     def _cut_test_set(self) -> None:
         put = object.__setattr__
-        train, test, note = test_cut(self.y, self.groups, self.name, self.name)
+        train, test, note = protocol_cut(self.y, self.groups, self.name, self.name)
         put(self, "notes", (*self.notes, note))
         put(self, "x_test", arrays.take(self.x, test, self.name))
         put(self, "y_test", self.y[test])
@@ -129,6 +129,8 @@ class Task:
             values = getattr(self, part)
             if values is not None:
                 put(self, part, np.asarray(values)[train])
+        if self.groups is not None:  # numbered as in a copy
+            put(self, "groups", encode_groups(self.groups, len(train), self.name))
 
     def _check_held(self, part: str) -> None:
         """Check the test set ("test") or the validation split ("val") against the train pool."""
@@ -230,9 +232,7 @@ def _labels(y: Any, name: str) -> np.ndarray:
     return y.astype(np.int64)
 
 
-def test_cut(
-    y: np.ndarray, groups: np.ndarray | None, name: str, where: str
-) -> tuple[np.ndarray, np.ndarray, str]:
+def protocol_cut(y: np.ndarray, groups: np.ndarray | None, name: str, where: str) -> tuple[np.ndarray, np.ndarray, str]:
     """Return which examples the protocol trains on and tests on where no test set is given, and a note of the cut.
 
     It depends on nothing but the labels, the groups, their number and `name`.

@@ -222,7 +222,7 @@ def features(
     -------
     x : list of float64 arrays, shape (N, D)
     names : list of str
-        The column that each of the D comes from.
+        The column that each of the D is, or the column and the value that it stands for.
     measured : bool array, shape (D,)
         False for the columns that stand for a category.
 
@@ -244,14 +244,14 @@ def features(
         parts = [frame[locate(frame, name, path)] if fill else take(frame, name, path) for frame, path in frames]
         if all(types.is_numeric_dtype(part) and not types.is_complex_dtype(part) for part in parts):
             new = [[part.to_numpy(dtype=np.float64, na_value=np.nan)] for part in parts]
-            numbers = [True]
+            numbers, made = [True], [name]
         else:
             parts = [part.astype(object).where(part.notna(), GAP) if fill else part for part in parts]
             values = _categories(parts, name, frames[0][1], one_hot)
             new = [[(part.astype(str) == value).to_numpy(dtype=np.float64) for value in values] for part in parts]
-            numbers = [False] * len(values)
+            numbers, made = [False] * len(values), [f"{name} = {value}" for value in values]
         measured += numbers
-        names += [name] * len(numbers)
+        names += made
         for column, part in zip(columns, new, strict=True):
             column.extend(part)
     if not measured:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.tasks import arrays
-from bench.tasks.base import Task, test_cut
+from bench.tasks.base import Task, protocol_cut
 
 # What a part may be called in a folder or a column, in small letters.
 PART_NAMES = {
@@ -66,7 +66,7 @@ def with_test(parts: Mapping[str, Part], name: str, where: Path) -> tuple[dict[s
     if "test" in parts or "val" in parts:
         return dict(parts), ()
     pool = parts["train"]
-    train, test, note = test_cut(pool.y, pool.groups, name, str(where))
+    train, test, note = protocol_cut(pool.y, pool.groups, name, str(where))
     return {"train": pool.take(train, str(where)), "test": pool.take(test, str(where))}, (note,)
 
 

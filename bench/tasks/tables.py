@@ -48,7 +48,7 @@ class TableParts:
         Their inputs are float64 of shape (N, D), with NaN for a gap where gaps are to be filled.
     classes : list of str
     names : list of str
-        What column of the table each of the D is from.
+        What each of the D is called: a column, or a column and its value.
     measured : bool array, shape (D,)
         False for the columns that stand for a category.
     notes : tuple of str
@@ -89,7 +89,7 @@ def read_parts(
         dropped = [columns.locate(frame, column, file, " to drop") for column in roles.drop]
         special = [name for name in found.values() if name is not None]
         if len(set(special)) < len(special):
-            raise DataError(f'{file}: label, split and group must be different columns, got {", ".join(special)}')
+            raise DataError(f"{file}: label, split and group must be different columns, got {', '.join(special)}")
         frame = frame.drop(columns=[name for name in dict.fromkeys(dropped) if name not in special])
         if missing == "drop":
             frame, note = _without_gaps(frame, file)
@@ -117,7 +117,7 @@ def _without_gaps(frame: DataFrame, file: Path) -> tuple[DataFrame, list[str]]:
     lost = len(frame) - len(whole)
     if not len(whole):
         raise DataError(f"{file}: every row has a missing value; drop the columns that have most")
-    note = f"missing values: {lost:,} of {len(frame):,} rows of {file.name} left out (missing = \"drop\")"
+    note = f'missing values: {lost:,} of {len(frame):,} rows of {file.name} left out (missing = "drop")'
     return whole.reset_index(drop=True), [note] if lost else []
 
 
@@ -135,8 +135,7 @@ def _parts(column, file: Path) -> np.ndarray:  # noqa: ANN001 - pandas is not im
     if strange:
         hint = nearest(strange[0], PART_NAMES)
         raise DataError(
-            f'{file}: the split column "{column.name}" says "{strange[0]}"{hint}; '
-            f"allowed: {', '.join(PART_NAMES)}"
+            f'{file}: the split column "{column.name}" says "{strange[0]}"{hint}; allowed: {", ".join(PART_NAMES)}'
         )
     return said.map(PART_NAMES).to_numpy(str)
 
@@ -166,13 +165,24 @@ def filled(table: TableParts, parts: Mapping[str, Part], where: Path) -> tuple[d
     if len(empty):
         name = table.names[empty[0]]
         raise DataError(f'{where}: column "{name}" has no value in the train pool to fill from; drop it')
+    ends = f" = {columns.GAP}"
+    own = {name.removesuffix(ends): i for i, name in enumerate(table.names) if name.endswith(ends)}
+    words = {name: int(sum(part.x[:, i].sum() for part in parts.values())) for name, i in own.items()}
+    numbers = {table.names[i]: int(gaps[i]) for i in np.nonzero(gaps)[0]}
+    notes = [
+        f"missing values: {sum(found.values()):,} {what} ({_listed(found)})"
+        for what, found in (("filled with the train pool's median of their column", numbers),
+                            ("given a category of their own", words))
+        if found
+    ]  # fmt: skip
     if not gaps.any():
-        return dict(parts), ()
+        return dict(parts), tuple(notes)
     median = np.zeros(pool.shape[1])
     median[gaps > 0] = np.nanmedian(pool[:, gaps > 0], axis=0)
     x = {name: np.where(np.isnan(part.x), median, part.x) for name, part in parts.items()}
-    listed = ", ".join(f"{table.names[i]} {gaps[i]:,}" for i in np.nonzero(gaps)[0][:8])
-    more = ", ..." if (gaps > 0).sum() > 8 else ""
-    return replace_inputs(parts, x), (
-        f"missing values: {gaps.sum():,} filled with the train pool's median of their column ({listed}{more})",
-    )
+    return replace_inputs(parts, x), tuple(notes)
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    said = [f"{name} {count:,}" for name, count in counts.items()]
+    return ", ".join(said[:8]) + (", ..." if len(said) > 8 else "")
