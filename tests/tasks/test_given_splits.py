@@ -285,6 +285,23 @@ def test_a_given_validation_split_chooses_where_the_suite_says_so(tmp_path):
     assert unused.startswith("t, s: the given validation split of 20 examples is not used")
 
 
+def test_a_given_validation_split_is_the_same_where_data_are_mapped_from_the_disk(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for name, n in (("t", 60), ("s", 80)):
+        parts = {}
+        for end, m in (("", n), ("_test", 30), ("_val", 20)):
+            parts |= {f"x{end}": rng.integers(0, 256, (m, 1, 8, 8), np.uint8), f"y{end}": np.arange(m) % 2}
+        np.savez(tmp_path / f"{name}.npz", **parts)
+    recipe = {"steps": 8, "checkpoints": 2, "validation": "given"}
+    cnn = suite(tmp_path, recipe=recipe, backbones=[{"backbone": "cnn", "channels": [4, 4]}])
+    held = bench.run(cnn, tmp_path / "held", jobs=0)
+    monkeypatch.setenv("NTBENCH_MEMORY", "2K")
+    mapped = bench.run(cnn, tmp_path / "mapped", jobs=0)
+    columns = ["key", "val_accuracy", "val_loss", "test_loss", "learning_rate", "best_step"]
+    assert (held.status == "ok").all()
+    assert held[columns].equals(mapped[columns])
+
+
 def test_given_validation_that_is_not_there_is_said_before_training(tmp_path):
     for name in "ts":
         np.savez(tmp_path / f"{name}.npz", **arrays(60))
