@@ -100,8 +100,9 @@ def _similarity(record: Mapping[str, Any]) -> bool:
 
 def _task(record: Mapping[str, Any]) -> bool:
     card = Card.from_json(record["card"])
-    whole = (card.version, card.n_train, card.n_test, card.n_harmful, card.n_domains, *card.shape, *card.class_counts)
-    texts = (card.name, card.fingerprint, *card.classes)
+    counts = (card.n_train, card.n_test, card.n_harmful, card.n_domains, card.n_val, card.n_groups)
+    whole = (card.version, *counts, *card.shape, *card.class_counts)
+    texts = (card.name, card.fingerprint, *card.classes, *card.notes)
     return is_key(record["key"]) and all(map(_whole, whole)) and all(isinstance(text, str) for text in texts)
 
 

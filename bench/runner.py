@@ -33,7 +33,7 @@ from bench.training.fit import Fitted, fit
 from bench.training.lanes import Lane, Layout, Tested, evaluate
 from bench.training.loop import Start
 from bench.training.precision import computing
-from bench.training.protocol import Split, pool_order, split_pool
+from bench.training.protocol import Pool, Split, pool_order, reading_order, split_pool
 from bench.training.weighted import Companion, SourceFacts, Weigh, add_companion
 from bench.transfer.start import copy_blocks, copy_head, trainable_parameters
 from bench.trial import SCHEMA_VERSION, Check, SourceModel, Trial
@@ -201,18 +201,20 @@ class Runner:
         network = self._fresh(trial, target)
         data = self._target_data(network, trial.target, target, plan.standardised_by(trial.target, trial.target))
         recipe, size = plan.suite.recipe, trial.target_size
-        known = (target.y, data.fingerprint)
-        order = self._orders.get((data.fingerprint, trial.seed), lambda: pool_order(*known, trial.seed))
+        order = self._orders.get(
+            (data.fingerprint, trial.seed), lambda: pool_order(target.y, data.fingerprint, trial.seed)
+        )
         split = Split(order[:0], order[:0])
         if strategy.trained:
-            split = split_pool(*known, size, trial.seed, recipe, target.classes, order)
+            pool = Pool.of(target)
+            split = split_pool(pool, data.fingerprint, size, trial.seed, recipe, target.classes, order)
         start, frozen, weigh = Start(), None, None
         if strategy.joint:
             weigh = self._beside(trial, network, data, split)
         elif trial.model:
             source = self.source(trial.model)
             start = self._start(network, strategy, source, target)
-            count = size + (recipe.validation_size or 0)
+            order, count = reading_order(order, split, size, target.n_val if recipe.validation == "given" else 0)
             frozen = Frozen(self._cuts, trial.model.key, source.network, data, order, trial.seed, count)
         return Lane(network, data, split, size, trial.seed, start, frozen, place_of(plan, trial), weigh)
 
@@ -222,7 +224,8 @@ class Runner:
         source = self.task(model.source, model.shape, model.standardised_by)
         other = self._target_data(network, model.source, source, model.standardised_by)
         identity = (other.fingerprint, len(source.y), model.seed)
-        examples = split_pool(source.y, other.fingerprint, len(source.y), model.seed, recipe, source.classes).train
+        pool, seed = Pool.of(source), model.seed
+        examples = split_pool(pool, other.fingerprint, len(source.y), seed, recipe, source.classes).train
         labels = torch.as_tensor(source.y[examples], device=self.device)
         companion = Companion(other, examples, labels, recipe.batch_size, identity)
         add_companion(network, len(source.classes), derive("companion head", *identity))

@@ -28,7 +28,7 @@ from bench.tasks.base import Task
 from bench.training.data import Data, prepare
 from bench.training.fit import fit
 from bench.training.lanes import Lane, Layout, evaluate
-from bench.training.protocol import split_pool
+from bench.training.protocol import Pool, split_pool
 from bench.training.weighted import SourceFacts, Weigh, add_companion, meta_set
 from bench.trial import SourceModel
 from bench.triangle import Phase
@@ -147,7 +147,7 @@ class _Lanes:
         if task.is_image:
             network = network.to(memory_format=torch.channels_last)
         data = self._data(network, model.source, task, model.standardised_by)
-        split = split_pool(task.y, fingerprint, len(task.y), model.seed, plan.suite.source_recipe, task.classes)
+        split = split_pool(Pool.of(task), fingerprint, len(task.y), model.seed, plan.suite.source_recipe, task.classes)
         weigh = self._weigh(model, task, network)
         return Lane(network, data, split, len(task.y), model.seed, place=place_of(plan, model), weigh=weigh)
 
@@ -168,7 +168,7 @@ class _Lanes:
         target = self.task_at(model.meta.target, model.shape, by)
         data = self._data(network, model.meta.target, target, by)
         recipe, size, seed = self.plan.suite.recipe, model.meta.size, model.meta.seed
-        labelled = split_pool(target.y, data.fingerprint, size, seed, recipe, target.classes).train
+        labelled = split_pool(Pool.of(target), data.fingerprint, size, seed, recipe, target.classes).train
         if spec.learns_from == "inputs":
             return Weigh(spec, SourceFacts.of(task), unlabelled=(data, labelled))
         identity = (data.fingerprint, size, seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 2
@@ -34,6 +34,13 @@ class Card:
     measured : str or None
         A table's columns, "1" for each that is standardised and "0" for the others; None where the task
         says nothing of them.
+    n_val : int
+        Examples of the validation split that comes with the data.
+    n_groups : int
+        Groups of the train pool that no cut tears apart; 0 where there are none.
+    notes : tuple of str
+        What was done to the data that their files do not say, such as a test set that was cut off. The
+        fingerprint tells data apart, so that two cards may be equal whatever they note.
     """
 
     name: str
@@ -47,6 +54,9 @@ class Card:
     n_harmful: int = 0
     n_domains: int = 1
     measured: str | None = None
+    n_val: int = field(default=0, compare=False)
+    n_groups: int = field(default=0, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-able values."""
@@ -59,7 +69,7 @@ class Card:
     def from_json(cls, values: dict[str, Any]) -> Card:
         """Build a card from what :meth:`to_json` gave."""
         tuples = {name: tuple(values[name]) for name in ("classes", "shape", "class_counts")}
-        return cls(**{**values, **tuples})
+        return cls(**{**values, **tuples, "notes": tuple(values.get("notes", ()))})
 
 
 @dataclass(frozen=True, slots=True)

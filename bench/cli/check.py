@@ -238,14 +238,15 @@ def _check_suite(path: Path, data: bool) -> int:
 
 def _check_data(suite: Suite) -> int:
     """Build every task, run its contract, and check what only data can show."""
-    from bench.launch.data import check_data
+    from bench.launch.data import check_data, notes
     from bench.suite import Plan, Selection
     from bench.tasks.base import Task
     from bench.tasks.build import build_task, card_of
     from bench.tasks.contract import check_task
+    from bench.training.protocol import Pool
 
     plan = Plan(suite)
-    cards, labels, wrong = {}, {}, 0
+    cards, pools, wrong = {}, {}, 0
     for name, spec in plan.tasks.items():
         built: list[Task] = []
 
@@ -256,9 +257,12 @@ def _check_data(suite: Suite) -> int:
         wrong += _say(f"task {name}", check_task(build))
         if built:
             cards[spec.digest] = card_of(built[0])
-            labels[name] = built[0].y
+            pools[name] = Pool.of(built[0])
     if len(cards) == len(plan.tasks):
-        problems = check_data(Plan(suite, cards), labels, Selection())
+        plan = Plan(suite, cards)
+        problems = check_data(plan, pools, Selection())
         if problems:
             wrong += _say(f"suite {suite.name}", [str(problem) for problem in problems])
+        for note in [] if problems else notes(plan, pools):
+            print(f"note     {note}")
     return wrong

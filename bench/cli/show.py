@@ -53,6 +53,7 @@ def show(
     tasks = {name: build_task(spec, loaded.root()) for name, spec in specs.items()}
     for name, task in tasks.items():
         _describe(name, task)
+        _say_crop(loaded, name, task, tasks[target])
     seen: Mapping[str, Task] = tasks
     if source:
         _say_fit(loaded, tasks[source], tasks[target])
@@ -119,6 +120,13 @@ def _describe(name: str, task: Task) -> None:
     shown = [f"{c} {a:,} + {b:,}" for c, a, b in zip(task.classes, *counts, strict=True)]
     more = f", ... and {len(shown) - SHOWN_CLASSES} more" if len(shown) > SHOWN_CLASSES else ""
     print(f"  {', '.join(shown[:SHOWN_CLASSES])}{more}")
+    held = f"  {task.n_val:,} examples in a given validation split"
+    if task.n_val:
+        print(f'{held}: used by suites that say validation = "given"')
+    if task.groups is not None:
+        print(f"  {len(np.unique(task.groups)):,} groups in the train pool, which no cut tears apart")
+    for note in task.notes:
+        print(f"  {note}")
     if task.flags().any():
         print(f"  {int(task.flags().sum()):,} train examples ({task.flags().mean():.0%}) spoilt on purpose")
 
@@ -130,6 +138,18 @@ def _shape_text(shape: tuple[int, ...]) -> str:
 def _input_shape(suite: Suite, target: Task) -> tuple[int, ...]:
     size = suite.image_size
     return (target.shape[0], size, size) if size and target.is_image else target.shape
+
+
+def _say_crop(suite: Suite, name: str, task: Task, target: Task) -> None:
+    """Say which part of a task's images networks see, where they are brought to another shape."""
+    from bench.tasks.fit import centre, problem
+
+    shape = _input_shape(suite, target)
+    if task.shape == shape or problem(task.shape, shape):
+        return
+    kept = [part.stop - part.start for part in centre(task.shape[1:], shape[1:])]
+    part = f"their centre of {kept[0]} x {kept[1]}" if tuple(kept) != task.shape[1:] else "them whole"
+    print(f"  networks see {part}, brought to {_shape_text(shape)}")
 
 
 def _say_fit(suite: Suite, source: Task, target: Task) -> None:

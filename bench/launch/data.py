@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Problem, SuiteError
 from bench.model_files import file_digest
 from bench.store import Stored
-from bench.suite.model import Suite
+from bench.suite.model import Recipe, Suite
 from bench.suite.plan import Plan, Selection
 from bench.suite.ruled_out import ruled_out
 from bench.suite.specs import missing_file
 from bench.trial import Card
+
+if TYPE_CHECKING:
+    from bench.training.protocol import Pool
 
 
 def read_data(
@@ -42,11 +45,12 @@ def read_data(
         With everything that cannot be.
     """
     from bench.tasks.build import build_task, card_of, save_task
+    from bench.training.protocol import Pool
 
     plan = Plan(suite)
     cards: dict[str, Card] = {}
     problems: list[Problem] = []
-    labels, records = {}, []
+    pools, records = {}, []
     for name, spec in plan.tasks.items():
         try:
             task = build_task(spec, suite.root())
@@ -57,18 +61,20 @@ def read_data(
         path = work / f"{card.fingerprint}.safetensors"
         if not path.exists():
             save_task(task, path)
-        if name in plan.targets:
-            labels[name] = task.y
-        if (known := stored.cards.get(spec.digest)) is None or Card.from_json(known) != card:
-            if spec.digest in stored.cards:
+        pools[name] = Pool.of(task)
+        known = Card.from_json(stored.cards[spec.digest]) if spec.digest in stored.cards else None
+        if known is None or known.to_json() != card.to_json():
+            if known not in (None, card):
                 say(f'the data of "{name}" are not those of the stored rows: their trials will be run again')
             records.append({"kind": "task", "key": spec.digest, "card": card.to_json()})
         step()
     contents = _read_models(plan, stored, records, problems, say)
     plan = Plan(suite, cards, machine, contents)
-    problems += check_data(plan, labels, selection)
+    problems += check_data(plan, pools, selection)
     if problems:
         raise SuiteError(f'suite "{suite.name}"', problems)
+    for note in notes(plan, pools):
+        say(note)
     return plan, records
 
 
@@ -90,8 +96,61 @@ def _read_models(
     return contents
 
 
-def check_data(plan: Plan, labels: dict[str, Any], selection: Selection) -> list[Problem]:
-    """Find sizes, classes and shapes that cannot be, before anything is trained."""
+def notes(plan: Plan, pools: Mapping[str, Pool]) -> list[str]:
+    """Say what is done to the data that their files do not say: cuts with their counts, splits left unused.
+
+    Parameters
+    ----------
+    plan : Plan
+        With the cards of all tasks.
+    pools : mapping of Pool
+        Of the tasks.
+
+    Returns
+    -------
+    list of str
+        Each with the names of the tasks that it holds for.
+    """
+    suite, said = plan.suite, {}
+    for name in plan.tasks:
+        recipes = [suite.recipe] if name in plan.targets else []
+        if any(name in sources for sources in plan.targets.values()):
+            recipes.append(suite.source_recipe)
+        for note in [*plan.card(name).notes, *_validation(plan, name, pools[name], recipes)]:
+            said.setdefault(note, []).append(name)
+    return [f"{', '.join(names)}: {note}" for note, names in said.items()]
+
+
+def _validation(plan: Plan, name: str, pool: Pool, recipes: Sequence[Recipe]) -> Iterator[str]:
+    """Say where the validation data of a task come from."""
+    from bench.training.protocol import split_pool
+
+    used = [recipe for recipe in recipes if recipe.validation == "given"]
+    if pool.given and used:
+        yield f"validation: the {pool.given:,} examples of the given split"
+    elif pool.given:
+        yield (
+            f'the given validation split of {pool.given:,} examples is not used: validation = "given" in the recipe '
+            "uses it as such, merge_val = true adds it to the train pool"
+        )
+    if name not in plan.targets or plan.suite.recipe.validation != "cut":
+        return
+    card, seed, cuts = plan.card(name), plan.suite.seeds[0], []
+    for size in plan.sizes(name):
+        split = split_pool(pool, card.fingerprint, size, seed, plan.suite.recipe, card.classes)
+        cuts.append(f"{len(split.validation):,} of {size:,}")
+    whole = f", whole groups (seed {seed})" if pool.groups is not None else ""
+    yield f"validation: {', '.join(cuts)} labelled examples cut off{whole}"
+
+
+def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> list[Problem]:
+    """Find sizes, classes, shapes and splits that cannot be, before anything is trained.
+
+    Parameters
+    ----------
+    pools : mapping of Pool
+        Of the tasks.
+    """
     from bench.tasks.fit import problem
     from bench.training.protocol import split_pool
 
@@ -110,8 +169,19 @@ def check_data(plan: Plan, labels: dict[str, Any], selection: Selection) -> list
         for size in plan.sizes(target):
             for seed in plan.suite.seeds:
                 try:
-                    split_pool(labels[target], card.fingerprint, size, seed, plan.suite.recipe, card.classes)
+                    split_pool(pools[target], card.fingerprint, size, seed, plan.suite.recipe, card.classes)
                 except BenchError as error:
                     problems.append(Problem(f'target "{target}"', str(error)))
                     break
+    for source in dict.fromkeys(source for sources in plan.targets.values() for source in sources):
+        card, pool, recipe = plan.card(source), pools.get(source), plan.suite.source_recipe
+        plain = pool is not None and pool.groups is None and recipe.validation != "given"
+        if problems or card is None or pool is None or plain:
+            continue  # a plain cut of a whole pool succeeds wherever there is a task
+        for seed in dict.fromkeys(map(plan.suite.source_seed, plan.suite.seeds)):
+            try:
+                split_pool(pool, card.fingerprint, card.n_train, seed, recipe, card.classes)
+            except BenchError as error:
+                problems.append(Problem(f'source "{source}"', str(error)))
+                break
     return problems

@@ -39,9 +39,10 @@ class Recipe(_Part):
     early_stopping : bool
         Whether the best checkpoint on validation is kept; if not, the last one is, and validation
         chooses the learning rate alone. A handful of validation examples choose a step by chance.
-    validation : {"cut", "extra"}
-        Where validation data come from: `validation_share` of the labelled target examples, or
-        `validation_size` further examples of the pool, which are then stated to be used.
+    validation : {"cut", "extra", "given"}
+        Where validation data come from: `validation_share` of the labelled target examples,
+        `validation_size` further examples of the pool, which are then stated to be used, or the whole
+        validation split that comes with the data.
     augment : tuple of {"flip", "shift"}
         Random changes to training images, anew each step; frozen blocks are then run each step too.
     refit : bool
@@ -59,7 +60,7 @@ class Recipe(_Part):
     copied_lr: Positive = 0.1
     checkpoints: Count = 5
     early_stopping: bool = True
-    validation: Literal["cut", "extra"] = "cut"
+    validation: Literal["cut", "extra", "given"] = "cut"
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     validation_size: Count | None = None
     augment: tuple[Literal["flip", "shift"], ...] = ()
@@ -69,6 +70,8 @@ class Recipe(_Part):
     def _consistent(self) -> Recipe:
         if (self.validation == "extra") != (self.validation_size is not None):
             raise ValueError('validation_size belongs to validation = "extra", and only to it')
+        if self.validation == "given" and self.refit:
+            raise ValueError("refit trains on validation examples too: a given validation split is not for that")
         if self.checkpoints > self.steps:
             raise ValueError(f"checkpoints = {self.checkpoints} is more than steps = {self.steps}")
         return self
@@ -76,6 +79,8 @@ class Recipe(_Part):
     @property
     def validation_label(self) -> str:
         """What the row says of where validation data came from."""
+        if self.validation == "given":
+            return "given"
         return f"cut {self.validation_share:g}" if self.validation == "cut" else f"extra {self.validation_size}"
 
 

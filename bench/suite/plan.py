@@ -225,7 +225,7 @@ class Plan:
                 [spec.name, spec.version] if spec.name == UNIFORM else [spec.digest, *self._meta_identity(meta)]
             )
             key = combine(
-                ["joint" if joint else "source", SCHEMA_VERSION, card.fingerprint, card.version, shape,
+                ["joint" if joint else "source", SCHEMA_VERSION, card.fingerprint, card.version, *_seen(card, shape),
                  self._backbone_digest(backbone), self._numerics(backbone, shape), self._recipe_digests[1],
                  *told_apart, *transform, seed]
             )  # fmt: skip
@@ -372,7 +372,7 @@ class Plan:
         if card is None or transform is None:
             return ""
         shape, network = self.input_shape(target), self._backbone_digest(backbone)
-        data = [target, card.fingerprint, card.version, shape, *transform]
+        data = [target, card.fingerprint, card.version, *_seen(card, shape), *transform]
         numerics = self._numerics(backbone, shape)
         return combine(["trial", SCHEMA_VERSION, *data, network, numerics, self._recipe_digests[0]])
 
@@ -396,3 +396,10 @@ class Plan:
     def strategy(self, trial: Trial) -> Strategy:
         """Return the strategy of a trial."""
         return self.strategies[trial.backbone][trial.strategy]
+
+
+def _seen(card: Card, shape: tuple[int, ...]) -> list[object]:
+    """Return what decides how a network sees a task's inputs: the shape, and whether they are cropped to it."""
+    own = card.shape
+    crop = len(own) == 3 and own[1] * shape[2] != own[2] * shape[1]
+    return [shape, "crop"] if crop else [shape]

@@ -209,6 +209,9 @@ class TaskReader:
         entry = None if parent else TASKS.get(base)
         arguments, changes = self._split(table, entry, place)
         if entry:
+            if self.suite.image_size and entry.meta.get("suite_sized"):
+                # What images of many sizes are read at: from here on it is a part of what the task is.
+                arguments.setdefault("image_size", self.suite.image_size)
             self._arguments(entry, arguments, place)
         where = f"{self.suite.name}: {place}"
         spec = TaskSpec(name, "" if parent else base, parent, arguments, tuple(changes), where)

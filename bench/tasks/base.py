@@ -14,9 +14,13 @@ from bench.identity import digest_arrays
 from bench.registry import CHANGES, TASKS
 from bench.seeding import generator
 from bench.tasks import arrays
+from bench.tasks.splits import cut_test, encode_groups, stratified_order
+
+__all__ = ["PARTS", "Task", "change", "stratified_order", "task"]
 
 TEST_SHARE = 0.3
-PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains", "measured")
+PER_EXAMPLE = ("harmful", "domains", "groups")  # of the train pool, beside its inputs and labels
+PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains", "measured", "x_val", "y_val", "groups")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,15 @@ class Task:
         Of a table: the columns that a suite's `standardise` brings to mean 0 and spread 1 (those of a
         category are not; none is where the task is to be left as it is). Without it, nothing is said: the
         table is standardised only where the suite asks for it.
+    x_val, y_val : arrays, optional
+        A validation split that comes with the data: used where the recipe says ``validation = "given"``,
+        else by nobody. Without `x_test`, it is the test set, and validation is cut from the train pool.
+    groups : array of whole numbers or strings, shape (N,), optional
+        What each train example belongs to (a patient, a site): no cut of the protocol tears a group apart.
+        Kept as numbers.
+    notes : sequence of str
+        What was done to the data that their files do not say, a sentence each with its counts: cuts, rows
+        left out, images cropped. No part of the fingerprint.
 
     Raises
     ------
@@ -66,24 +79,31 @@ class Task:
     domains: np.ndarray | None = None
     measured: np.ndarray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    x_val: np.ndarray | None = None
+    y_val: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "classes", tuple(str(c) for c in self.classes))
         put(self, "x", np.asarray(self.x))
         put(self, "y", _labels(self.y, self.name))
-        if (self.x_test is None) != (self.y_test is None):
-            raise DataError(f"{self.name}: give both x_test and y_test, or neither")
+        put(self, "notes", tuple(self.notes))
+        for part in ("test", "val"):
+            if (getattr(self, f"x_{part}") is None) != (getattr(self, f"y_{part}") is None):
+                raise DataError(f"{self.name}: give both x_{part} and y_{part}, or neither")
+        if self.groups is not None:
+            put(self, "groups", encode_groups(self.groups, len(self.y), self.name))
+        if self.x_test is None and self.x_val is not None:
+            self._test_on_validation()
         if self.x_test is None:
             self._check(self.x, self.y, "data")
             self._cut_test_set()
-        else:
-            put(self, "x_test", np.asarray(self.x_test))
-            put(self, "y_test", _labels(self.y_test, self.name))
         self._check(self.x, self.y, "train")
-        self._check(self.x_test, self.y_test, "test")
-        if self.x_test.shape[1:] != self.x.shape[1:]:
-            raise DataError(f"{self.name}: train inputs are {self.x.shape[1:]} but test inputs {self.x_test.shape[1:]}")
+        self._check_held("test")
+        if self.x_val is not None:
+            self._check_held("val")
         for flag, kind in (("harmful", bool), ("domains", np.int64)):
             values = getattr(self, flag)
             if values is not None:
@@ -96,20 +116,40 @@ class Task:
             if self.measured.shape != self.shape:
                 raise DataError(f"{self.name}: measured has shape {self.measured.shape}, an input {self.shape}")
 
+    def _test_on_validation(self) -> None:
+        put = object.__setattr__
+        for part in ("x", "y"):
+            put(self, f"{part}_test", getattr(self, f"{part}_val"))
+            put(self, f"{part}_val", None)
+        note = (
+            f"test set: the {len(self.y_test):,} examples of the given validation split, as there is no other; "
+            "validation is cut from the train pool"
+        )
+        put(self, "notes", (*self.notes, note))
+
     def _cut_test_set(self) -> None:
         put = object.__setattr__
-        order = stratified_order(self.y, generator("test set", self.name, len(self.y)))
-        n_test = max(1, round(TEST_SHARE * len(order)))
-        if n_test >= len(order):
-            raise DataError(f"{self.name}: {len(order)} examples are too few to cut a test set from")
-        test, train = np.sort(order[:n_test]), np.sort(order[n_test:])
+        train, test, note = protocol_cut(self.y, self.groups, self.name, self.name)
+        put(self, "notes", (*self.notes, note))
         put(self, "x_test", arrays.take(self.x, test, self.name))
         put(self, "y_test", self.y[test])
         put(self, "x", arrays.take(self.x, train, self.name))
-        for part in ("y", "harmful", "domains"):
+        for part in ("y", *PER_EXAMPLE):
             values = getattr(self, part)
             if values is not None:
                 put(self, part, np.asarray(values)[train])
+        if self.groups is not None:  # numbered as in a copy
+            put(self, "groups", encode_groups(self.groups, len(train), self.name))
+
+    def _check_held(self, part: str) -> None:
+        """Check the test set ("test") or the validation split ("val") against the train pool."""
+        x = np.asarray(getattr(self, f"x_{part}"))
+        object.__setattr__(self, f"x_{part}", x)
+        object.__setattr__(self, f"y_{part}", _labels(getattr(self, f"y_{part}"), self.name))
+        self._check(x, getattr(self, f"y_{part}"), {"val": "validation"}.get(part, part))
+        if x.shape[1:] != self.x.shape[1:]:
+            what = {"val": "validation"}.get(part, part)
+            raise DataError(f"{self.name}: train inputs are {self.x.shape[1:]} but {what} inputs {x.shape[1:]}")
 
     def _check(self, x: np.ndarray, y: np.ndarray, part: str) -> None:
         where = f"{self.name}, {part} set"
@@ -145,6 +185,11 @@ class Task:
         """Whether the inputs are images."""
         return self.x.ndim == 4
 
+    @property
+    def n_val(self) -> int:
+        """Examples of the validation split that comes with the data."""
+        return 0 if self.y_val is None else len(self.y_val)
+
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the data, class names and version: two tasks with one fingerprint are the same."""
@@ -158,7 +203,7 @@ class Task:
     def restored(cls, **parts: Any) -> Task:
         """Return a task of the parts that one consisted of; nothing is read to check them again."""
         task = object.__new__(cls)
-        given = {**dict.fromkeys(PARTS), "meta": {}, **parts}
+        given = {**dict.fromkeys(PARTS), "meta": {}, "notes": (), **parts}
         given["classes"] = tuple(given["classes"])
         for part in fields(cls):
             object.__setattr__(task, part.name, given[part.name])
@@ -174,13 +219,14 @@ class Task:
         return replace(self, **parts)
 
     def mapped(self, function: Callable[[np.ndarray], np.ndarray]) -> Task:
-        """Return a copy whose inputs are what a function makes of them: of the pool, then of the test set."""
-        return self.changed(**{name: function(getattr(self, name)) for name in ("x", "x_test")})
+        """Return a copy whose inputs are what a function makes of them: of the pool, then test, then validation."""
+        names = [name for name in ("x", "x_test", "x_val") if getattr(self, name) is not None]
+        return self.changed(**{name: function(getattr(self, name)) for name in names})
 
     def take(self, index: np.ndarray) -> Task:
-        """Return a copy whose train pool holds the examples at `index` only; the test set stays."""
+        """Return a copy whose train pool holds the examples at `index` only; test and validation stay."""
         parts = {"x": arrays.take(self.x, index, self.name), "y": self.y[index]}
-        for part in ("harmful", "domains"):
+        for part in PER_EXAMPLE:
             values = getattr(self, part)
             parts[part] = None if values is None else values[index]
         return self.changed(**parts)
@@ -200,27 +246,17 @@ def _labels(y: Any, name: str) -> np.ndarray:
     return y.astype(np.int64)
 
 
-def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a permutation of the examples of which every prefix is (nearly) stratified.
+def protocol_cut(y: np.ndarray, groups: np.ndarray | None, name: str, where: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Return which examples the protocol trains on and tests on where no test set is given, and a note of the cut.
 
-    The i-th example of a class with m examples takes the place (i + u) / m on a common line, u being
-    uniform and drawn once a class; so each prefix holds every class in proportion, rounded, and any two
-    sizes are nested.
+    It depends on nothing but the labels, the groups, their number and `name`.
 
-    Parameters
-    ----------
-    y : integer array, shape (N,)
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    integer array, shape (N,)
+    Raises
+    ------
+    DataError
+        Of what `where` calls the data, when there are too few.
     """
-    place = np.empty(len(y))
-    for label in np.unique(y):
-        members = rng.permutation(np.nonzero(y == label)[0])
-        place[members] = (np.arange(len(members)) + rng.uniform()) / len(members)
-    return np.argsort(place, kind="stable")
+    return cut_test(y, groups, TEST_SHARE, generator("test set", name, len(y)), where)
 
 
 def task(

@@ -82,11 +82,14 @@ def card_of(task: Task) -> Card:
         n_harmful=int(task.flags().sum()),
         n_domains=1 if task.domains is None else len(np.unique(task.domains)),
         measured=None if task.measured is None else "".join("01"[int(m)] for m in task.measured),
+        n_val=task.n_val,
+        n_groups=0 if task.groups is None else len(np.unique(task.groups)),
+        notes=task.notes,
     )
 
 
 DESCRIPTION = "task.json"
-MAPPED = ("x", "x_test")
+MAPPED = ("x", "x_test", "x_val")
 
 
 def save_task(task: Task, path: Path) -> None:

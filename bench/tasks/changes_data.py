@@ -12,7 +12,8 @@ from bench.errors import DataError, unknown
 from bench.seeding import generator
 from bench.tasks.arguments import number, one_of, whole
 from bench.tasks.arrays import take
-from bench.tasks.base import Task, change, stratified_order
+from bench.tasks.base import PER_EXAMPLE, Task, change, stratified_order
+from bench.tasks.splits import whole_groups
 
 HALVES = ("first", "second")
 
@@ -45,7 +46,7 @@ def _kept_classes(names: tuple[str, ...], keep: Sequence[str | int]) -> list[str
 
 @change("classes", version=1, classes=_kept_classes)
 def classes(task: Task, rng: np.random.Generator, keep: Sequence[str | int]) -> Task:
-    """Keep some of the classes, in the order given, in the train pool and the test set alike.
+    """Keep some of the classes, in the order given, in the train pool, the test set and a given validation split.
 
     Parameters
     ----------
@@ -68,17 +69,16 @@ def classes(task: Task, rng: np.random.Generator, keep: Sequence[str | int]) -> 
 def _keep_classes(task: Task, indices: Sequence[int]) -> Task:
     new_label = np.full(len(task.classes), -1)
     new_label[list(indices)] = np.arange(len(indices))
-    test = np.nonzero(new_label[task.y_test] >= 0)[0]
+    parts: dict[str, Any] = {"classes": [task.classes[i] for i in indices]}
+    for part in ("", "_test", "_val"):
+        y = getattr(task, f"y{part}")
+        if y is not None:
+            kept = np.nonzero(new_label[y] >= 0)[0]
+            parts[f"x{part}"] = take(getattr(task, f"x{part}"), kept, task.name)
+            parts[f"y{part}"] = new_label[y[kept]]
     train = np.nonzero(new_label[task.y] >= 0)[0]
-    return task.changed(
-        x=take(task.x, train, task.name),
-        y=new_label[task.y[train]],
-        x_test=take(task.x_test, test, task.name),
-        y_test=new_label[task.y_test[test]],
-        classes=[task.classes[i] for i in indices],
-        harmful=None if task.harmful is None else task.harmful[train],
-        domains=None if task.domains is None else task.domains[train],
-    )
+    parts |= {name: value[train] for name in PER_EXAMPLE if (value := getattr(task, name)) is not None}
+    return task.changed(**parts)
 
 
 def _half_of_classes(n_classes: int, half: str, seed: int | None) -> list[int]:
@@ -117,7 +117,8 @@ def example_half(task: Task, rng: np.random.Generator, half: str = "first", seed
     """Keep half of the train pool, or another share, every class in proportion; the two parts are disjoint.
 
     The control BnB of Yosinski et al. (NeurIPS 2014) trains its source model on one half of the target's
-    examples and its target model on the other. The test set stays whole.
+    examples and its target model on the other. The test set stays whole. Where examples have groups, the two
+    parts share none, and are as near to the share as whole groups allow.
 
     Parameters
     ----------
@@ -137,7 +138,13 @@ def example_half(task: Task, rng: np.random.Generator, half: str = "first", seed
     """
     one_of("example_half", "half", half, HALVES)
     number("example_half", 0, 1, share=share)
-    order = stratified_order(task.y, generator("example half", len(task.y), seed))
+    rng = generator("example half", len(task.y), seed)
+    if task.groups is not None:
+        first = whole_groups(task.y, task.groups, math.floor(share * len(task.y) + 0.5), rng)
+        if not 0 < first.sum() < len(first):
+            raise DataError(f"example_half: share = {share!r} of {len(first)} examples leaves a part without any group")
+        return task.take(np.nonzero(first == (half == "first"))[0])
+    order = stratified_order(task.y, rng)
     middle = math.floor(share * len(order) + 0.5)  # halves upwards
     if not 0 < middle < len(order):
         raise DataError(f"example_half: share = {share!r} of {len(order)} examples leaves a part without any")

@@ -1,4 +1,4 @@
-"""Changes to the inputs, of train pool and test set alike: they grade how far a source is from its target.
+"""Changes to the inputs of all parts alike: they grade how far a source is from its target.
 
 None of them flags examples as harmful: what they change is the whole task. To spoil a share of a train
 pool, mix in a changed copy of the task (the change "mix" flags it).
@@ -175,6 +175,5 @@ def _as(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _mapped(task: Task, function: Callable[[np.ndarray], np.ndarray]) -> Task:
-    """Apply `function` to both parts, in pieces: the floats of a whole data set may not fit."""
-    x, x_test = (map_rows(function, part, 8 * part[0].size, task.name) for part in (task.x, task.x_test))
-    return task.changed(x=x, x_test=x_test)
+    """Apply `function` to every part, in pieces: the floats of a whole data set may not fit."""
+    return task.mapped(lambda x: map_rows(function, x, 8 * x[0].size, task.name))

@@ -1,4 +1,7 @@
-"""Changes to the train pool's labels: harm that is planted, and flagged example by example."""
+"""Changes to the train pool's labels: harm that is planted, and flagged example by example.
+
+A test set and a validation split that come with the data keep their labels.
+"""
 
 from __future__ import annotations
 

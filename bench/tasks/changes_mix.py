@@ -28,7 +28,7 @@ def _mixed_names(names: tuple[str, ...], task: Sequence[str], share: float = 0.5
 
 @change("mix", version=1, classes=_mixed_names, tasks=("task",))
 def mix(host: Task, rng: np.random.Generator, /, task: Task, share: float = 0.5, labels: str = "append") -> Task:
-    """Mix examples of another task into the train pool; the test set stays the host's own.
+    """Mix examples of another task into the train pool; test set and validation split stay the host's own.
 
     The foreign inputs are fitted to the host's shape and dtype, drawn stratified from the other task's
     train pool and shuffled in. All of them are flagged as harmful, and `domains` numbers them: what the
@@ -68,12 +68,18 @@ def mix(host: Task, rng: np.random.Generator, /, task: Task, share: float = 0.5,
     own = np.zeros(len(host.y), np.int64) if host.domains is None else host.domains
     theirs = np.zeros(size, np.int64) if task.domains is None else task.domains[chosen]
     order = rng.permutation(len(x))
+    groups = None
+    if host.groups is not None or task.groups is not None:
+        # An example of a task without groups is one by itself, and nobody of one task is one of the other's.
+        ours, foreign = (np.arange(len(t.y)) if t.groups is None else t.groups for t in (host, task))
+        groups = np.concatenate([ours, ours.max() + 1 + foreign[chosen]])[order]
     return host.changed(
         x=arrays.take(x, order, host.name),
         y=np.concatenate([host.y, y])[order],
         classes=_mixed_names(host.classes, task.classes, share, labels),
         harmful=np.concatenate([host.flags(), np.ones(size, bool)])[order],
         domains=np.concatenate([own, own.max() + 1 + theirs])[order],
+        groups=groups,
     )
 
 

@@ -7,7 +7,7 @@ import gzip
 import lzma
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,14 @@ MAX_CATEGORIES = 50
 BOMB = 100  # times that a file of real numbers hardly packs to
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 NAMELESS = "Unnamed: 0"
+GAP = "(missing)"  # the category of a gap
 
 
-def read_table(path: Path) -> DataFrame:
+def read_table(path: Path, header: bool = True) -> DataFrame:
     """Read a CSV (.csv, .tsv, perhaps compressed) or Parquet (.parquet, .pq) file.
 
-    A first column without a name is what pandas writes for its index; it is left out, with a warning.
+    A first column without a name is what pandas writes for its index; it is left out, with a warning. Where the
+    first line names no columns (`header` is False) they are called "0", "1", ...
 
     Raises
     ------
@@ -41,7 +43,7 @@ def read_table(path: Path) -> DataFrame:
         raise DataError(f"{path}: not a table by its suffix; known: {', '.join(_READERS)}")
     try:
         _refuse_bomb(path)
-        frame = read(path)
+        frame = read(path, header)
     except DataError:
         raise
     except Exception as error:
@@ -94,24 +96,70 @@ def _unpacked(path: Path, limit: int) -> int:
     return total
 
 
-def _csv(separator: str) -> Callable[[Path], DataFrame]:
-    def read(path: Path) -> DataFrame:
+def _csv(separator: str) -> Callable[[Path, bool], DataFrame]:
+    def read(path: Path, header: bool) -> DataFrame:
         import pandas as pd
 
+        if not header:
+            return pd.read_csv(path, sep=separator, header=None)
         # pandas renames repeated columns ("label.1"): a second label would pass as a feature.
-        header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
-        repeated = sorted({name for name in header if header.count(name) > 1})
+        names = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str).iloc[0].dropna().tolist()
+        repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise DataError(f'{path}: the column "{repeated[0]}" appears more than once')
+            raise DataError(f'{path}: the column "{repeated[0]}" appears more than once{_headless(names)}')
         return pd.read_csv(path, sep=separator)
 
     return read
 
 
-def _parquet(path: Path) -> DataFrame:
+def _parquet(path: Path, header: bool) -> DataFrame:
     import pandas as pd
 
+    if not header:
+        raise DataError(f"{path}: header = false is for CSV files; Parquet names its columns")
     return pd.read_parquet(path, engine="pyarrow").reset_index(drop=True)
+
+
+def _headless(names: Iterable[str]) -> str:
+    """Return a hint where what should be names of columns looks like a row."""
+    names = list(names)
+    numbers = sum(_is_number(name) for name in names)
+    if 2 * numbers < len(names) or not numbers:
+        return ""
+    return f"; {numbers} of {len(names)} column names are numbers: where the first line is a row, say header = false"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def locate(frame: DataFrame, column: str | int | None, path: Path, what: str = "") -> str | None:
+    """Return the name of a column that is given by name or by number, from 0, or from -1 for the last.
+
+    Parameters
+    ----------
+    what : str
+        What an error says it is for, behind the column.
+
+    Raises
+    ------
+    DataError
+        Where there is none, with the nearest match.
+    """
+    if column is None or (isinstance(column, str) and column in frame.columns):
+        return column
+    number = len(frame.columns)
+    if isinstance(column, int) and not isinstance(column, bool):
+        if -number <= column < number:
+            return frame.columns[column]
+        last = number - 1
+        raise DataError(f"{path}: no column {column}{what}; its {number} columns are 0 to {last}, or -1 to -{number}")
+    hint = nearest(str(column), frame.columns) or f"; columns: {_short(frame.columns)}"
+    raise DataError(f'{path}: no column "{column}"{what}{hint}{_headless(frame.columns)}')
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
@@ -130,13 +178,13 @@ def take(frame: DataFrame, name: str, path: Path) -> Series:
     DataError
         With the nearest match for a missing column, or the first row with a gap.
     """
-    if name not in frame.columns:
-        hint = nearest(name, frame.columns) or f"; columns: {_short(frame.columns)}"
-        raise DataError(f'{path}: no column "{name}"{hint}')
-    column = frame[name]
+    column = frame[locate(frame, name, path)]
     gaps = np.flatnonzero(column.isna().to_numpy())
     if len(gaps):
-        raise DataError(f'{path}: column "{name}" has {len(gaps)} missing values, the first in row {gaps[0] + 1}')
+        raise DataError(
+            f'{path}: column "{name}" has {len(gaps)} missing values, the first in row {gaps[0] + 1}; '
+            'missing = "drop" leaves such rows out, missing = "fill" fills gaps in features'
+        )
     return column
 
 
@@ -156,7 +204,9 @@ def label_values(column: Series, path: Path) -> np.ndarray:
     raise DataError(f'{path}: labels in "{column.name}" must be whole numbers or strings, got {column.dtype}')
 
 
-def features(frames: Sequence[tuple[DataFrame, Path]], one_hot: bool) -> tuple[list[np.ndarray], np.ndarray]:
+def features(
+    frames: Sequence[tuple[DataFrame, Path]], one_hot: bool, fill: bool = False
+) -> tuple[list[np.ndarray], list[str], np.ndarray]:
     """Turn the columns of one or more tables with the same columns into numbers.
 
     Parameters
@@ -165,10 +215,14 @@ def features(frames: Sequence[tuple[DataFrame, Path]], one_hot: bool) -> tuple[l
         Without the label; the first decides the order of the columns.
     one_hot : bool
         Whether a column of strings becomes one 0/1 column for each of its values.
+    fill : bool
+        Whether gaps are allowed: NaN among numbers, a category of their own among strings.
 
     Returns
     -------
     x : list of float64 arrays, shape (N, D)
+    names : list of str
+        The column that each of the D is, or the column and the value that it stands for.
     measured : bool array, shape (D,)
         False for the columns that stand for a category.
 
@@ -184,21 +238,25 @@ def features(frames: Sequence[tuple[DataFrame, Path]], one_hot: bool) -> tuple[l
         if more:
             raise DataError(f'{path}: the column "{more[0]}" is not in {frames[0][1]}')
     columns: list[list[np.ndarray]] = [[] for _ in frames]
+    names: list[str] = []
     measured: list[bool] = []
     for name in frames[0][0].columns:
-        parts = [take(frame, name, path) for frame, path in frames]
+        parts = [frame[locate(frame, name, path)] if fill else take(frame, name, path) for frame, path in frames]
         if all(types.is_numeric_dtype(part) and not types.is_complex_dtype(part) for part in parts):
-            new = [[part.to_numpy(dtype=np.float64)] for part in parts]
-            measured.append(True)
+            new = [[part.to_numpy(dtype=np.float64, na_value=np.nan)] for part in parts]
+            numbers, made = [True], [name]
         else:
+            parts = [part.astype(object).where(part.notna(), GAP) if fill else part for part in parts]
             values = _categories(parts, name, frames[0][1], one_hot)
             new = [[(part.astype(str) == value).to_numpy(dtype=np.float64) for value in values] for part in parts]
-            measured.extend([False] * len(values))
+            numbers, made = [False] * len(values), [f"{name} = {value}" for value in values]
+        measured += numbers
+        names += made
         for column, part in zip(columns, new, strict=True):
             column.extend(part)
     if not measured:
         raise DataError(f"{frames[0][1]}: has no column beside the label")
-    return [np.stack(column, axis=1) for column in columns], np.array(measured)
+    return [np.stack(column, axis=1) for column in columns], names, np.array(measured)
 
 
 def _categories(parts: Sequence[Series], name: str, path: Path, one_hot: bool) -> list[str]:
@@ -206,13 +264,23 @@ def _categories(parts: Sequence[Series], name: str, path: Path, one_hot: bool) -
 
     values = sorted(set().union(*(part.astype(str) for part in parts)))
     words = all(types.is_string_dtype(p) or isinstance(p.dtype, types.CategoricalDtype) for p in parts)
-    if not one_hot or not words or len(values) > MAX_CATEGORIES:
-        wanted = f"one_hot = true (up to {MAX_CATEGORIES} values)" if words else "numbers"
+    if one_hot and words and len(values) <= MAX_CATEGORIES:
+        return values
+    remedy = f'leave it out with drop = ["{name}"]'
+    if not words:
+        raise DataError(f'{path}: column "{name}" is not numeric ({parts[0].dtype}, such as {values[0]}); {remedy}')
+    strange = [value for value in values if not _is_number(value)]
+    if len(strange) <= len(values) / 2:
         raise DataError(
-            f'{path}: column "{name}" is not numeric ({parts[0].dtype}, {len(values)} different values, such as '
-            f'"{values[0]}"); use {wanted}, or leave it out with drop = ["{name}"]'
+            f'{path}: column "{name}" is text: it holds numbers and "{strange[0]}"; where that stands for a gap, '
+            f"leave the field empty (and say missing), or {remedy}"
         )
-    return values
+    if not one_hot and len(values) <= MAX_CATEGORIES:
+        remedy = f"one_hot = true makes a column of each value, or {remedy}"
+    raise DataError(
+        f'{path}: column "{name}" is text ({len(values)} different values, such as "{values[0]}"): {remedy}; '
+        f"more than {MAX_CATEGORIES} values are too many for one_hot, and there are no tasks on text itself yet"
+    )
 
 
 def _short(names: Sequence[str]) -> str:

@@ -59,7 +59,9 @@ def _fingerprint(task: Task) -> list[str]:
     found = []
     if task.fingerprint != task.changed().fingerprint:
         found.append("a copy has another fingerprint: it depends on more than the data")
-    for part in ("x", "y", "x_test", "y_test"):
+    for part in ("x", "y", "x_test", "y_test", "x_val", "y_val"):
+        if getattr(task, part) is None:
+            continue
         array = arrays.map_rows(np.copy, getattr(task, part))
         if part.startswith("x"):
             first = (0,) * array.ndim
@@ -108,14 +110,15 @@ def _inputs(task: Task) -> list[str]:
 
 
 def _split(task: Task) -> list[str]:
-    """The test images are no copies of train images (rows of a table may well repeat)."""
+    """Test and validation images are no copies of train images (rows of a table may well repeat)."""
     if not task.is_image:
         return []
-    seen = set(_row_digests(task.x))
-    shared = sum(row in seen for row in _row_digests(task.x_test))
-    if shared > MAX_LEAK * len(task.x_test):
-        return [f"{shared} of {len(task.x_test)} test images are also in the train pool"]
-    return []
+    seen, found = set(_row_digests(task.x)), []
+    for x, where in ((task.x_test, "test"), (task.x_val, "validation")):
+        shared = 0 if x is None else sum(row in seen for row in _row_digests(x))
+        if shared and shared > MAX_LEAK * len(x):
+            found.append(f"{shared} of {len(x)} {where} images are also in the train pool")
+    return found
 
 
 def _row_digests(x: np.ndarray) -> Iterator[bytes]:

@@ -45,9 +45,10 @@ def problem(source_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> str
 def fit(task: Task, shape: tuple[int, ...]) -> Task:
     """Bring a task's images to another height, width and number of channels.
 
-    Heights and widths are resampled bilinearly with antialiasing, the aspect not being kept. Grey becomes
-    RGB by repetition, RGB becomes grey as the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B. Bytes
-    stay bytes (rounded), floats keep their type; labels, flags and domains are as they were.
+    The aspect is kept: what goes beyond the wanted one is cropped away on both sides of the centre, to the
+    nearest pixel, and the rest resampled bilinearly with antialiasing. Grey becomes RGB by repetition, RGB
+    becomes grey as the luma of ITU-R BT.601, 0.299 R + 0.587 G + 0.114 B. Bytes stay bytes (rounded), floats
+    keep their type; labels, flags, groups and domains are as they were.
 
     Parameters
     ----------
@@ -71,8 +72,7 @@ def fit(task: Task, shape: tuple[int, ...]) -> Task:
     reason = problem(task.shape, shape)
     if reason:
         raise DataError(f"{task.name}: cannot be fitted from {task.shape} to {shape}. {reason}")
-    x, x_test = (fit_images(part, shape, task.name) for part in (task.x, task.x_test))
-    return task.changed(x=x, x_test=x_test)
+    return task.mapped(lambda x: fit_images(x, shape, task.name))
 
 
 def fit_images(x: np.ndarray, shape: tuple[int, int, int], where: str = "") -> np.ndarray:
@@ -98,10 +98,11 @@ def fit_images(x: np.ndarray, shape: tuple[int, int, int], where: str = "") -> n
     shape = tuple(shape)
     if x.shape[1:] == shape:
         return x
+    rows, columns = centre(x.shape[2:], shape[1:])
     work = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
 
     def fitted(part: np.ndarray) -> np.ndarray:
-        chunk = torch.from_numpy(np.array(part, work, order="C"))
+        chunk = torch.from_numpy(np.array(part[..., rows, columns], work, order="C"))
         if chunk.shape[1] > shape[0]:
             chunk = _luma(chunk)
         if chunk.shape[2:] != shape[1:]:
@@ -113,6 +114,17 @@ def fit_images(x: np.ndarray, shape: tuple[int, int, int], where: str = "") -> n
 
     widest = max(x[0].size, int(np.prod(shape)))
     return map_rows(fitted, x, widest * work.itemsize, where)
+
+
+def centre(sides: tuple[int, int], wanted: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of the largest centred part that has the aspect of another height and width.
+
+    To the nearest pixel; everything where the aspect is the same already.
+    """
+    scale = min(sides[0] / wanted[0], sides[1] / wanted[1])
+    kept = [max(1, min(side, round(scale * other))) for side, other in zip(sides, wanted, strict=True)]
+    begins = [(side - part) // 2 for side, part in zip(sides, kept, strict=True)]
+    return tuple(slice(begin, begin + part) for begin, part in zip(begins, kept, strict=True))
 
 
 def _luma(x: Tensor) -> Tensor:

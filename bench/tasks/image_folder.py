@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -11,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError
-from bench.tasks.images import GREY_MODES, open_image, read_image, stack
+from bench.tasks.given import PART_NAMES
+from bench.tasks.images import GREY_MODES, decode, open_image, stack
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp"))
-TRAIN, TEST, VALIDATION = "train", "test", ("val", "valid", "validation")
 
 
-def parts(folder: Path) -> tuple[list[Path], Path | None]:
-    """Tell whether a folder has train and test parts, or the classes themselves.
+def parts(folder: Path) -> dict[str, Path]:
+    """Tell whether a folder has parts, or the classes themselves.
 
     Parameters
     ----------
@@ -26,27 +27,29 @@ def parts(folder: Path) -> tuple[list[Path], Path | None]:
 
     Returns
     -------
-    train : list of Path
-        The folders that have one folder per class and make up the train pool.
-    test : Path or None
+    dict
+        From "train", and perhaps "val" and "test", to the folder that has one folder per class.
 
     Raises
     ------
     DataError
-        Where there is a part to train on, but none to test on beside it.
+        Where two folders could be the validation split.
     """
-    found = {path.name: path for path in _folders(folder)}
-    if TRAIN not in found or not _folders(found[TRAIN]):
-        return [folder], None
-    held_out = [found[name] for name in VALIDATION if name in found]
-    if TEST in found:
-        # The protocol cuts its own validation data from the train pool.
-        return [found[TRAIN], *held_out], found[TEST]
-    if set(found) <= {TRAIN, *VALIDATION}:
-        raise DataError(
-            f"{folder}: has train/ but no test/; rename the part to test on, or put the classes in one folder"
-        )
-    return [folder], None
+    found: dict[str, Path] = {}
+    inside = _folders(folder)
+    for path in inside:
+        part = PART_NAMES.get(path.name.lower())
+        if part in found:
+            raise DataError(f"{folder}: {found[part].name}/ and {path.name}/ both look like the {part} part; keep one")
+        if part:
+            found[part] = path
+    others = [path.name for path in inside if path.name.lower() not in PART_NAMES]
+    # A class may be called "train": then there are others beside it, or it has no folders.
+    if "train" not in found or not _folders(found["train"]) or (others and "test" not in found):
+        return {"train": folder}
+    if others:
+        warnings.warn(f"{folder}: left out the folders beside its parts: {', '.join(others)}", stacklevel=2)
+    return found
 
 
 def class_files(folder: Path) -> dict[str, list[Path]]:
@@ -92,7 +95,9 @@ def common_channels(files: Sequence[Path]) -> int:
     return 1
 
 
-def read_all(files: Sequence[Path], channels: int, size: int | None, where: str) -> np.ndarray:
+def read_all(
+    files: Sequence[Path], channels: int, size: int | None, where: str, resize: str = "crop"
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """Read images into one array.
 
     Parameters
@@ -104,18 +109,66 @@ def read_all(files: Sequence[Path], channels: int, size: int | None, where: str)
         Side of the square to resize to; without it, all must have one size.
     where : str
         What an error calls the whole.
+    resize : {"crop", "squash"}
 
     Returns
     -------
-    uint8 array, shape (N, channels, H, W)
+    x : uint8 array, shape (N, channels, H, W)
+    notes : tuple of str
+        What became of images that are not square, in a sentence.
 
     Raises
     ------
     DataError
         For a damaged image, sizes that differ, or where there is no room for them.
     """
-    images = (read_image(file, channels, size) for file in files)
-    return stack(images, len(files), where, lambda row: files[row].name)
+    kept: list[float] = []  # of each image that is not square: its shorter side over the longer one
+
+    def read(file: Path) -> np.ndarray:
+        with open_image(file) as image:
+            if size is not None and image.width != image.height:
+                kept.append(min(image.size) / max(image.size))
+            return decode(image, str(file), channels, size, resize)
+
+    x = stack((read(file) for file in files), len(files), where, lambda row: files[row].name)
+    if not kept:
+        return x, ()
+    what = "squashed to a square" if resize == "squash" else "cropped to their centre square"
+    lost = "" if resize == "squash" else f", which leaves out {1 - sum(kept) / len(kept):.0%} of each on average"
+    return x, (f"images: {len(kept):,} of {len(files):,} {what}{lost}; all are {size} x {size} now",)
+
+
+def groups_of(files: Sequence[Path], pattern: str) -> np.ndarray:
+    """Return the group that the name of each file bears.
+
+    Parameters
+    ----------
+    files : sequence of Path
+    pattern : str
+        A regular expression that is searched for in the file's name; its first group is the name of the
+        image's group, the whole match where it has none.
+
+    Returns
+    -------
+    array of str, shape (N,)
+
+    Raises
+    ------
+    DataError
+        For an expression that is none, or a file without a match.
+    """
+    try:
+        expression = re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise DataError(f"image-folder: group = {pattern!r} is not a regular expression: {error}") from error
+    found = []
+    for file in files:
+        match = expression.search(file.name)
+        name = match and match[min(1, expression.groups)]
+        if not name:
+            raise DataError(f'{file}: no group in this name by group = "{pattern}"')
+        found.append(name)
+    return np.array(found)
 
 
 def _folders(folder: Path) -> list[Path]:

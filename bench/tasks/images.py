@@ -15,6 +15,7 @@ import numpy as np
 from bench.errors import DataError
 from bench.tasks import arrays
 
+RESIZE = ("crop", "squash")
 GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N", "I")
 MODES = {1: "L", 3: "RGB"}
 # What a file may be, whatever its name: of Pillow's other formats some hand the file to another program
@@ -72,7 +73,7 @@ def guarded() -> Iterator[None]:
             Image.open = real
 
 
-def decode(image: Any, where: str, channels: int, size: int | None = None) -> np.ndarray:
+def decode(image: Any, where: str, channels: int, size: int | None = None, resize: str = "crop") -> np.ndarray:
     """Decode an opened image to bytes.
 
     Parameters
@@ -83,8 +84,10 @@ def decode(image: Any, where: str, channels: int, size: int | None = None) -> np
     channels : int
         1 for grey, 3 for RGB.
     size : int, optional
-        Side of a square to resize to: bilinear, antialiased, without regard to the aspect (nothing is
-        cropped away). The image's own size without it.
+        Side of a square to resize to, bilinear and antialiased. The image's own size without it.
+    resize : {"crop", "squash"}
+        Whether the aspect is kept (the shorter side is brought to `size` and the centre cut out), or the
+        whole image pressed into the square.
 
     Returns
     -------
@@ -100,7 +103,8 @@ def decode(image: Any, where: str, channels: int, size: int | None = None) -> np
     try:
         image = _bytes(image, where).convert(MODES[channels])
         if size is not None and image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
+            box = None if resize == "squash" else centre_square(image.size)
+            image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
         pixels = np.asarray(image, dtype=np.uint8)
     except DataError:
         raise
@@ -109,10 +113,17 @@ def decode(image: Any, where: str, channels: int, size: int | None = None) -> np
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def read_image(path: str | Path, channels: int, size: int | None = None) -> np.ndarray:
+def centre_square(size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the largest centred square of an image (width, height), as left, upper, right and lower edge."""
+    width, height = size
+    side = min(size)
+    return (width - side) / 2, (height - side) / 2, (width + side) / 2, (height + side) / 2
+
+
+def read_image(path: str | Path, channels: int, size: int | None = None, resize: str = "crop") -> np.ndarray:
     """Open and decode one file; parameters, result and errors as of `open_image` and `decode`."""
     with open_image(path) as image:
-        return decode(image, str(path), channels, size)
+        return decode(image, str(path), channels, size, resize)
 
 
 def _bytes(image: Any, where: str) -> Any:

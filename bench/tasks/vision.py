@@ -168,7 +168,8 @@ def _register(name: str, facts: VisionFacts) -> None:
     root = inspect.Parameter("root", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Path)
     options = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in defaults.items()]
     read.__signature__ = inspect.Signature([root, *options], return_annotation=Task)
-    task(name, version=1, classes=facts.classes)(read)
+    # Version 2: images that are not square keep their aspect. Where all have one size by themselves, they are.
+    task(name, version=1 if facts.image_size is None else 2, classes=facts.classes)(read)
 
 
 def _document(name: str, facts: VisionFacts) -> str:
@@ -181,7 +182,8 @@ def _document(name: str, facts: VisionFacts) -> str:
     root : Path
         Data root, laid out as torchvision lays it out.
     image_size : int, optional
-        Side of the square that images are resized to, the aspect not being kept; {size} by default.
+        Side of the square that images are brought to: the shorter side is resized to it and the centre cut
+        out; {size} by default.
     limit : int, optional
         Read at most that many examples of each part, stratified by class where the labels can be had
         without decoding an image, at random elsewhere.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.backbones.base import Backbone
 from bench.tasks.base import Task
-from bench.training.inputs import Held, Inputs, Mapped, channels_last
+from bench.training.inputs import Held, Inputs, Mapped, channels_last, join
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class Data:
     ----------
     x, x_test : Inputs
     y, y_test : Tensor of int64, shape (N,)
-        On the device.
+        On the device. A validation split that comes with the data lies behind the train pool, in `x` and `y`.
     fingerprint : str
         Of the task, for seeds.
     key : hashable
@@ -48,6 +48,14 @@ def to_inputs(x: np.ndarray, network: Backbone, device: torch.device, limit: int
     return Mapped(x, network, device) if x.size * 4 > limit else Held(to_tensor(x, network, device))
 
 
+def _pool_inputs(task: Task, network: Backbone, device: torch.device, limit: int) -> Inputs:
+    """Hold the train pool, and the given validation split behind it."""
+    if task.x_val is None:
+        return to_inputs(task.x, network, device, limit)
+    both = [to_inputs(part, network, device, limit) for part in (task.x, task.x_val)]
+    return join(both, limit)[0]
+
+
 def prepare(
     network: Backbone, task: Task, device: torch.device, fingerprint: str, limit: int, by: str | None = None
 ) -> Data:
@@ -57,8 +65,8 @@ def prepare(
     whatever size images are brought to and whichever task (`by`) has standardised a table.
     """
     return Data(
-        x=to_inputs(task.x, network, device, limit),
-        y=torch.as_tensor(task.y, device=device),
+        x=_pool_inputs(task, network, device, limit),
+        y=torch.as_tensor(np.concatenate([task.y, task.y_val]) if task.n_val else task.y, device=device),
         x_test=to_inputs(task.x_test, network, device, limit),
         y_test=torch.as_tensor(task.y_test, device=device),
         fingerprint=fingerprint,

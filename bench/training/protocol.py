@@ -12,7 +12,8 @@ import numpy as np
 from bench.errors import DataError
 from bench.seeding import generator
 from bench.suite.model import Recipe
-from bench.tasks.base import stratified_order
+from bench.tasks.base import Task
+from bench.tasks.splits import stratified_order, whole_groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +23,35 @@ class Split:
     Attributes
     ----------
     train, validation : integer arrays
-        With ``validation = "cut"`` they are the n labelled examples together.
+        With ``validation = "cut"`` they are the n labelled examples together. With "given", those of
+        validation are counted on from the end of the pool, and lie in the split that comes with the data.
     """
 
     train: np.ndarray
     validation: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The part of a task that its splits depend on.
+
+    Attributes
+    ----------
+    y : integer array, shape (N,)
+    groups : integer array, shape (N,), optional
+        What no split tears apart.
+    given : int
+        Examples of the validation split that comes with the data.
+    """
+
+    y: np.ndarray
+    groups: np.ndarray | None = None
+    given: int = 0
+
+    @classmethod
+    def of(cls, task: Task) -> Pool:
+        """Return the pool of a task."""
+        return cls(task.y, task.groups, task.n_val)
 
 
 def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:
@@ -35,40 +60,95 @@ def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:
 
 
 def split_pool(
-    y: np.ndarray, fingerprint: str, size: int, seed: int, recipe: Recipe, classes: tuple[str, ...],
+    y: np.ndarray | Pool, fingerprint: str, size: int, seed: int, recipe: Recipe, classes: tuple[str, ...],
     order: np.ndarray | None = None,
 ) -> Split:  # fmt: skip
     """Return the training and validation examples for a target size.
 
+    A size is a prefix of the pool's order, whatever the groups, so that sizes are nested. Validation never
+    shares a group with training: a cut takes whole groups, as near to its share as they allow, and further
+    examples are those of groups that the size has none of.
+
     Parameters
     ----------
+    y : integer array, shape (N,), or Pool
+        The train pool's labels; a Pool where it has groups or a validation split is given.
     order : integer array, optional
         What :func:`pool_order` gives, where it is at hand.
 
     Raises
     ------
     DataError
-        When the pool is too small, or a class is left with no training example.
+        When the pool is too small, a class is left with no training example, or no validation split is given
+        where the recipe wants it.
     """
+    pool = y if isinstance(y, Pool) else Pool(y)
+    y, groups = pool.y, pool.groups
     order = pool_order(y, fingerprint, seed) if order is None else order
     if size > len(order):
         raise DataError(f"size {size} is more than the train pool's {len(order)} examples")
     labelled = order[:size]
-    if recipe.validation == "extra":
-        validation = order[size : size + recipe.validation_size]
-        if len(validation) < recipe.validation_size:
-            raise DataError(
-                f"size {size} and {recipe.validation_size} for validation: the pool has {len(order)} examples"
-            )
-        split = Split(labelled, validation)
+    if recipe.validation == "given":
+        if not pool.given:
+            raise DataError('validation = "given", but the data come without a validation split beside a test set')
+        split = Split(labelled, np.arange(len(y), len(y) + pool.given))
+    elif recipe.validation == "extra":
+        split = Split(labelled, _further(order, size, groups, recipe.validation_size))
     else:
-        held = _cut(y[labelled], recipe.validation_share, generator("validation", fingerprint, size, seed))
+        rng = generator("validation", fingerprint, size, seed)
+        if groups is None:
+            held = _cut(y[labelled], recipe.validation_share, rng)
+        else:
+            held = _cut_groups(y[labelled], groups[labelled], recipe.validation_share, rng)
         split = Split(labelled[~held], labelled[held])
     counts = np.bincount(y[split.train], minlength=len(classes))
     if (counts == 0).any():
         missing = ", ".join(f'"{classes[i]}"' for i in np.nonzero(counts == 0)[0][:5])
         raise DataError(f"size {size}, seed {seed}: no training example of class {missing}; use a larger size")
     return split
+
+
+def reading_order(order: np.ndarray, split: Split, size: int, given: int) -> tuple[np.ndarray, int]:
+    """Return the order in which examples are passed through frozen blocks, and how many of them a trial sees.
+
+    Parameters
+    ----------
+    order : integer array, shape (N,)
+        Of the pool.
+    given : int
+        Examples of a given validation split that is used: they come first, being the same for every size.
+
+    Returns
+    -------
+    order : integer array, shape (given + N,)
+    count : int
+    """
+    if given:
+        return np.concatenate([np.arange(len(order), len(order) + given), order]), given + size
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return order, max(size, *(place[split.validation] + 1).tolist(), 0)
+
+
+def _further(order: np.ndarray, size: int, groups: np.ndarray | None, wanted: int) -> np.ndarray:
+    """Return the next examples of the order, without those of groups that the size has examples of."""
+    rest, beside = order[size:], ""
+    if groups is not None:
+        rest = rest[~np.isin(groups[rest], groups[order[:size]])]
+        beside = f", {len(rest)} of them in groups that the size has none of"
+    if len(rest) < wanted:
+        raise DataError(f"size {size} and {wanted} for validation: the pool has {len(order)} examples{beside}")
+    return rest[:wanted]
+
+
+def _cut_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    held = whole_groups(y, groups, max(1, round(share * len(y))), rng)
+    if not held.any():
+        raise DataError(
+            f"{len(y)} labelled examples of {len(np.unique(groups))} groups leave no whole group for validation: "
+            "each is the only one of a class; use a larger size"
+        )
+    return held
 
 
 def _cut(y: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cli_suite import SUITE
+from PIL import Image
 
 from bench.results import load_results
+from bench.store import read_records
 
 MISTAKES = """\
 strategies = ["fine-tun"]
@@ -261,3 +263,40 @@ def test_scaffolds_overwrite_nothing_and_want_a_name(tmp_path, ntbench):
     for name in ("../up", "a b", "1st"):
         assert ntbench("new", "pair", name, "--folder", tmp_path).code == 2
     assert ntbench("new", "task", "x", "--folder", tmp_path / "mine.toml").code == 2
+
+
+def test_what_is_done_to_the_data_is_said_before_and_in_the_run(tmp_path, ntbench, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 30), ("val", 8)):
+        for name in ("ant", "bee"):
+            for k in range(n):
+                path = tmp_path / "data" / part / name / f"{k}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 255, (12, 10 + k % 5), np.uint8)).save(path)
+    np.savez(tmp_path / "wide.npz", x=rng.integers(0, 255, (20, 12, 20), np.uint8), y=np.arange(20) % 2)
+    (tmp_path / "mine.toml").write_text(
+        'target_sizes = [20]\nseeds = 1\nimage_size = 8\nmeasures = []\nstrategies = ["feature-extraction"]\n'
+        'recipe = { steps = 5 }\nsource_recipe = { steps = 5 }\n[tasks]\nbees = { folder = "data" }\n'
+        'wide = { npz = "wide.npz" }\n'
+        '[[pairs]]\ntarget = "bees"\nsource = "digits"\n'
+    )
+    cropped = "bees: images: 60 of 76 cropped to their centre square"
+    given = "bees: test set: the 16 examples of the given validation split, as there is no other"
+    cut = "digits: test set: 539 of 1,797 examples (30%) cut off by the protocol, stratified by class"
+    held = "bees: validation: 4 of 20 labelled examples cut off"
+    checked = ntbench("check", "mine.toml", "--data")
+    ran = ntbench("run", "mine.toml", "--jobs", 0)
+    assert (checked.code, ran.code) == (0, 0)
+    for said in (cropped, given, cut, held):
+        assert f"note     {said}" in checked.out
+        assert f"note: {said}" in ran.err
+    shown = ntbench("show", "digits->bees", "--suite", "mine.toml")
+    assert given.removeprefix("bees: ") in shown.out
+    assert "brought to" not in shown.out  # both are of that shape already
+    assert (tmp_path / "digits-to-bees.png").is_file()
+    shown = ntbench("show", "wide", "--suite", "mine.toml")
+    assert "networks see their centre of 12 x 12, brought to 1 x 8 x 8" in shown.out
+    records = [record for record in read_records(tmp_path / "runs" / "mine") if record["kind"] == "task"]
+    cards = {record["card"]["name"]: record["card"] for record in records}
+    assert [note.partition(":")[0] for note in cards["bees"]["notes"]] == ["images", "test set"]

@@ -281,6 +281,23 @@ def test_source_models_belong_to_data_shape_backbone_recipe_and_seed_and_to_no_t
 # Size
 
 
+def test_keys_tell_inputs_that_are_cropped_to_the_targets_aspect_and_no_others():
+    def keys(shape, size):
+        values = {
+            "target_sizes": [20],
+            "seeds": 1,
+            "image_size": size,
+            "pairs": [{"target": "digits", "source": "noise"}],
+        }
+        bare = Plan(load_suite(values))
+        cards = {spec.digest: replace(CARD, shape=shape) for spec in bare.tasks.values()}
+        return {trial.key for trial in Plan(load_suite(values), cards).trials()}
+
+    # What a network sees has one shape, and comes from one fingerprint, in all of these.
+    assert keys((1, 16, 16), 8) == keys((1, 28, 28), 8) == keys((1, 8, 8), 8)
+    assert not keys((1, 16, 12), 8) & keys((1, 8, 8), 8)
+
+
 def test_a_large_plan_is_expanded_without_holding_it():
     """What a plan of 10^5 trials holds must not grow with them: a million then take ten times as long, no more."""
     tasks = {f"noisy-{i}": {"task": "printed-digits", "label_noise": i / 100} for i in range(20)}

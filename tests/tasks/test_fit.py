@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench.errors import DataError
 from bench.tasks.base import Task
-from bench.tasks.fit import fit, fit_images, problem
+from bench.tasks.fit import centre, fit, fit_images, problem
 
 
 def images(n=6, shape=(3, 8, 8), dtype=np.uint8, seed=0):
@@ -65,14 +65,33 @@ def test_rgb_becomes_grey_by_pillows_luma():
     assert (ours == theirs).mean() > 0.95
 
 
-@pytest.mark.parametrize("size", [(4, 4), (7, 5), (16, 16), (3, 20)])
-def test_resampling_is_pillows_bilinear(size):
+@pytest.mark.parametrize(
+    ("size", "part"),  # of 12 rows and 10 columns: first row, last row, first column, last column
+    [((4, 4), (1, 11, 0, 10)), ((6, 5), (0, 12, 0, 10)), ((16, 16), (1, 11, 0, 10)), ((3, 20), (5, 7, 0, 10)),
+     ((8, 4), (0, 12, 2, 8))],
+)  # fmt: skip
+def test_resampling_is_pillows_bilinear_of_the_centre(size, part):
     from PIL import Image
 
     x = images(n=5, shape=(1, 12, 10))
     ours = fit_images(x, (1, *size))[:, 0].astype(int)
-    theirs = [Image.fromarray(i[0]).resize(size[::-1], Image.Resampling.BILINEAR) for i in x]
+    top, bottom, left, right = part
+    cropped = [Image.fromarray(i[0, top:bottom, left:right]) for i in x]
+    theirs = [i.resize(size[::-1], Image.Resampling.BILINEAR) for i in cropped]
     assert abs(ours - np.stack([np.asarray(i) for i in theirs])).max() <= 1
+
+
+@pytest.mark.parametrize(("side", "wanted"), [(8, 16), (28, 16), (49, 3), (7, 64), (224, 96)])
+def test_nothing_is_cropped_where_the_aspect_is_the_same(side, wanted):
+    assert centre((side, side), (wanted, wanted)) == (slice(0, side), slice(0, side))
+    assert centre((3 * side, 2 * side), (3 * wanted, 2 * wanted)) == (slice(0, 3 * side), slice(0, 2 * side))
+
+
+def test_a_circle_stays_round():
+    rows, columns = np.indices((40, 60))
+    disc = ((rows - 19.5) ** 2 + (columns - 29.5) ** 2 < 15**2).astype(np.float32)[None, None]
+    small = fit_images(disc, (1, 20, 20))[0, 0] > 0.5
+    assert small.any(0).sum() == small.any(1).sum() == 14
 
 
 def test_halving_a_fine_checkerboard_gives_grey_not_an_alias():

@@ -16,6 +16,29 @@ def test_colour_becomes_channels_first(tmp_path):
     assert read_image(tmp_path / "a.png", 3, 4).shape == (3, 4, 4)
 
 
+def test_resizing_keeps_the_aspect_and_the_centre_or_squashes(tmp_path):
+    """A white disc between two red borders."""
+    rows, columns = np.indices((40, 80))
+    disc = ((rows - 19.5) ** 2 + (columns - 39.5) ** 2 < 14**2)[..., None] * np.array([255, 255, 255])
+    pixels = np.where((columns < 8)[..., None] | (columns >= 72)[..., None], [255, 0, 0], disc).astype(np.uint8)
+    for turned in (False, True):
+        Image.fromarray(pixels.transpose(1, 0, 2) if turned else pixels).save(tmp_path / "a.png")
+        cropped = read_image(tmp_path / "a.png", 3, 20)
+        assert np.array_equal(cropped[0], cropped[1])  # no red
+        white = cropped[1] > 127
+        assert white.any(0).sum() == white.any(1).sum() == 14
+        squashed = read_image(tmp_path / "a.png", 3, 20, "squash")
+        red = (squashed[0] > 127) & (squashed[1] < 127)
+        assert red.any(0 if not turned else 1).sum() == 4
+        white = squashed[1] > 127
+        long, short = white.any(0).sum(), white.any(1).sum()
+        assert 14 in (long, short)
+        assert abs(long - short) >= 6  # half as wide as it is high, or the other way round
+    square = Image.fromarray(pixels[:, :40])
+    square.save(tmp_path / "b.png")
+    assert np.array_equal(read_image(tmp_path / "b.png", 3, 7), read_image(tmp_path / "b.png", 3, 7, "squash"))
+
+
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     pixels = np.array([[0, 257, 30000], [40000, 65535, 128]], np.uint16)
     Image.fromarray(pixels).save(tmp_path / "a.png")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bench.errors import DataError
 from bench.suite.model import Recipe
 from bench.tasks.base import stratified_order
-from bench.training.protocol import batch_order, pool_order, split_pool
+from bench.training.protocol import Pool, batch_order, pool_order, reading_order, split_pool
 
 CLASSES = tuple("abcdefghij")
 LABELS = np.random.default_rng(0).integers(0, 10, 500)
@@ -54,6 +54,51 @@ def test_extra_validation_lies_outside_the_labelled_examples():
     assert len(split.validation) == 50
     assert not set(split.train) & set(split.validation)
     assert recipe.validation_label == "extra 50"
+
+
+GROUPS = np.random.default_rng(1).integers(0, 60, 500)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(40, 400), st.integers(0, 50), st.integers(20, 120))
+def test_no_cut_tears_a_group_apart(size, seed, groups):
+    pool = Pool(LABELS % 3, np.random.default_rng(seed).integers(0, groups, 500))
+    split = split_pool(pool, "target", size, seed, Recipe(validation_share=0.2), tuple("abc"))
+    together = np.concatenate([split.train, split.validation])
+    assert sorted(together) == sorted(pool_order(LABELS % 3, "target", seed)[:size])
+    assert not set(pool.groups[split.train]) & set(pool.groups[split.validation])
+    largest = np.bincount(pool.groups[together]).max()
+    assert abs(len(split.validation) - 0.2 * size) <= max(largest, 1) + 0.5
+    assert set(pool.y[split.train]) == {0, 1, 2}
+
+
+def test_sizes_stay_nested_and_further_validation_is_of_other_groups():
+    extra = Recipe(validation="extra", validation_size=30)
+    split = split_pool(Pool(LABELS, GROUPS), "target", 40, 3, extra, CLASSES)
+    assert list(split.train) == list(pool_order(LABELS, "target", 3)[:40])
+    assert len(split.validation) == 30
+    assert not set(GROUPS[split.train]) & set(GROUPS[split.validation])
+    with pytest.raises(DataError, match=r"30 for validation: the pool has 500 examples, \d+ of them in groups that"):
+        split_pool(Pool(LABELS, GROUPS), "target", 300, 3, extra, CLASSES)
+    order, count = reading_order(pool_order(LABELS, "target", 3), split, 40, 0)
+    assert set(split.validation) <= set(order[:count])
+
+
+def test_groups_that_leave_nothing_to_validate_on_are_an_error():
+    pool = Pool(np.repeat([0, 1], 20), np.repeat([5, 9], 20))
+    with pytest.raises(DataError, match="40 labelled examples of 2 groups leave no whole group for validation"):
+        split_pool(pool, "t", 40, 0, Recipe(), ("a", "b"))
+
+
+def test_a_given_validation_split_lies_behind_the_pool():
+    recipe = Recipe(validation="given")
+    split = split_pool(Pool(LABELS, given=7), "target", 60, 1, recipe, CLASSES)
+    assert list(split.train) == list(pool_order(LABELS, "target", 1)[:60])
+    assert split.validation.tolist() == list(range(500, 507))
+    order, count = reading_order(pool_order(LABELS, "target", 1), split, 60, 7)
+    assert set(order[:count]) == set(split.train) | set(split.validation)
+    with pytest.raises(DataError, match='validation = "given", but the data come without'):
+        split_pool(LABELS, "target", 60, 1, recipe, CLASSES)
 
 
 def test_seeds_and_targets_give_other_subsamples():
