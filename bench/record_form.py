@@ -103,7 +103,9 @@ def _task(record: Mapping[str, Any]) -> bool:
     counts = (card.n_train, card.n_test, card.n_harmful, card.n_domains, card.n_val, card.n_groups)
     whole = (card.version, *counts, *card.shape, *card.class_counts)
     texts = (card.name, card.fingerprint, *card.classes, *card.notes)
-    return is_key(record["key"]) and all(map(_whole, whole)) and all(isinstance(text, str) for text in texts)
+    said = card.measured
+    columns = said is None or (isinstance(said, str) and (len(said),) == card.shape and set(said) <= {"0", "1"})
+    return columns and is_key(record["key"]) and all(map(_whole, whole)) and all(isinstance(t, str) for t in texts)
 
 
 def _model(record: Mapping[str, Any]) -> bool:

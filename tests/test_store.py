@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bench.errors import StoreError
 from bench.holding import is_held, read_live
+from bench.record_form import is_well_formed
 from bench.store import LEDGER, Damage, decode, encode, open_ledger, read_records, read_stored
 
 plain = st.recursive(
@@ -182,6 +183,12 @@ def test_a_run_folder_without_a_name_is_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+CARD = {
+    "name": "moons", "fingerprint": "f", "version": 1, "classes": ["a", "b"], "shape": [2], "n_train": 9, "n_test": 9,
+    "class_counts": [5, 4],
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -195,6 +202,8 @@ def test_a_run_folder_without_a_name_is_refused(tmp_path, monkeypatch):
         {"kind": "source", "key": "k"},
         {"kind": "similarity", "key": "k", "values": [1]},
         {"kind": "task", "key": "k", "card": {"name": "digits"}},
+        {"kind": "task", "key": "k", "card": {**CARD, "measured": "1"}},
+        {"kind": "task", "key": "k", "card": {**CARD, "measured": ["1", "0"]}},
         {"kind": "run", "suite": "s", "config": "x"},
         {"kind": ["trial"]},
     ],
@@ -208,6 +217,11 @@ def test_a_sound_checksum_does_not_make_a_record(record, tmp_path):
     assert [good["key"] for good in read_records(tmp_path, damage)] == ["a", "b"]
     assert damage.lines == [2]
     assert {"a", "b"} <= set(read_stored(tmp_path).done)  # which reads no more of a finished trial than it needs
+
+
+def test_a_card_may_say_which_columns_are_measured():
+    assert is_well_formed({"kind": "task", "key": "k", "card": {**CARD, "measured": "10"}})
+    assert is_well_formed({"kind": "task", "key": "k", "card": CARD})
 
 
 def test_a_line_without_end_is_not_read_into_memory(tmp_path, monkeypatch):
