@@ -53,6 +53,7 @@ def task_table(made: Made) -> list[dict[str, Any]]:
             "classes": len(card.get("classes", ())),
             "n_train": card.get("n_train", ""),
             "n_test": card.get("n_test", ""),
+            "notes": [str(note) for note in card.get("notes") or ()],
         }
         for card in made.tasks
     ]

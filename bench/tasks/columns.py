@@ -124,7 +124,7 @@ def _headless(names: Iterable[str]) -> str:
     """Return a hint where what should be names of columns looks like a row."""
     names = list(names)
     numbers = sum(_is_number(name) for name in names)
-    if 2 * numbers < len(names) or not numbers:
+    if 2 * numbers < len(names) or not numbers or names == [str(n) for n in range(len(names))]:
         return ""
     return f"; {numbers} of {len(names)} column names are numbers: where the first line is a row, say header = false"
 

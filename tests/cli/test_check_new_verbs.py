@@ -291,6 +291,9 @@ def test_what_is_done_to_the_data_is_said_before_and_in_the_run(tmp_path, ntbenc
     for said in (cropped, given, cut, held):
         assert f"note     {said}" in checked.out
         assert f"note: {said}" in ran.err
+    assert ntbench("report", "runs/mine").code == 0
+    (page,) = (tmp_path / "runs" / "mine").glob("*.html")
+    assert f"<p>{given}" in page.read_text()
     shown = ntbench("show", "digits->bees", "--suite", "mine.toml")
     assert given.removeprefix("bees: ") in shown.out
     assert "brought to" not in shown.out  # both are of that shape already

@@ -40,6 +40,8 @@ def test_mistakes_about_columns_say_what_there_is(tmp_path):
         make(tmp_path, name, header=False, label=3)
     with pytest.raises(DataError, match=r"no column -4 to drop"):
         make(tmp_path, name, header=False, label=-1, drop=-4)
+    with pytest.raises(DataError, match=r'no column "site"; columns: 0, 1, 2$'):
+        make(tmp_path, name, header=False, label=-1, group="site")
     with pytest.raises(DataError, match="header must be true or false"):
         make(tmp_path, name, header="no", label=-1)
     with pytest.raises(DataError, match="must be different columns, got 2, 2"):
