@@ -73,6 +73,7 @@ def _trial(record: Mapping[str, Any]) -> bool:
         and isinstance(detail.get("traceback"), str | None)
         and isinstance(detail.get("correct"), str | None)
         and _curve(detail.get("curve"))
+        and (record.get("predictions") is None or is_key(record["predictions"]))
     )
 
 
@@ -100,7 +101,8 @@ def _similarity(record: Mapping[str, Any]) -> bool:
 
 def _task(record: Mapping[str, Any]) -> bool:
     card = Card.from_json(record["card"])
-    whole = (card.version, card.n_train, card.n_test, card.n_harmful, card.n_domains, *card.shape, *card.class_counts)
+    whole = (card.version, card.n_train, card.n_test, card.n_harmful, card.n_domains, *card.shape)
+    whole += (*card.class_counts, *card.test_counts)
     texts = (card.name, card.fingerprint, *card.classes)
     return is_key(record["key"]) and all(map(_whole, whole)) and all(isinstance(text, str) for text in texts)
 

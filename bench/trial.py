@@ -31,6 +31,8 @@ class Card:
         Train examples that are flagged as spoilt on purpose.
     n_domains : int
         Different domains that train examples are numbered by; 1 where they are not.
+    test_counts : tuple of int
+        Test examples of each class; empty in ledgers that were written before they were kept.
     """
 
     name: str
@@ -43,6 +45,23 @@ class Card:
     class_counts: tuple[int, ...] = ()
     n_harmful: int = 0
     n_domains: int = 1
+    test_counts: tuple[int, ...] = ()
+
+    @property
+    def majority(self) -> int | None:
+        """Class with the most examples in the train pool, the first of equals; None where they were not counted."""
+        return self.class_counts.index(max(self.class_counts)) if any(self.class_counts) else None
+
+    @property
+    def majority_accuracy(self) -> float | None:
+        """Test accuracy of predicting the train pool's most frequent class for every example; None if unknown.
+
+        The class is chosen by training labels, as a classifier would have to choose it: where the test set
+        has another majority, always predicting that one would score more, but nothing in training says so.
+        """
+        if self.majority is None or len(self.test_counts) != len(self.class_counts) or not self.n_test:
+            return None
+        return self.test_counts[self.majority] / self.n_test
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-able values."""
@@ -52,7 +71,7 @@ class Card:
     def from_json(cls, values: dict[str, Any]) -> Card:
         """Build a card from what :meth:`to_json` gave."""
         tuples = {name: tuple(values[name]) for name in ("classes", "shape", "class_counts")}
-        return cls(**{**values, **tuples})
+        return cls(**{**values, **tuples, "test_counts": tuple(values.get("test_counts", ()))})
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,9 @@ class Suite(_Part):
     precision : {"float32", "tf32", "bf16"}
         Of products: full, TensorFloat-32 on a GPU that has it, or autocast to bfloat16. Part of a trial's
         identity.
+    predictions : bool
+        Whether the run folder keeps what every trial predicted of every test example, for ``ntbench export
+        --predictions``: 2 bytes a class and 1 or 2 more, compressed. Never part of a key.
     plugins : tuple of str
         Python files, relative to the suite's folder. Loading the suite runs their code, so a suite that
         names one is to be trusted like a program; nothing else in a suite runs any. A run folder keeps
@@ -247,6 +250,7 @@ class Suite(_Part):
     lanes: Literal["auto"] | Count = "auto"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     measures: tuple[str, ...] = ("proxy-a-distance", "frechet-distance", "leep")
+    predictions: Annotated[bool, Field(strict=True)] = True
     plugins: tuple[str, ...] = ()
     data_root: str | None = None
     tasks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
