@@ -53,7 +53,8 @@ def export(
     what is written (bench.load_correctness reads it). With --predictions, a table a target has one row a trial
     and test example: what names the trial, the example's place in the test set, its label, the predicted one and
     a probability for each class (p_CLASS, to three digits). The test set has the order of the data: of rows,
-    arrays or, in folders, of classes and file names; where the harness cut it, that of what it cut. The paths of what was written are printed.
+    arrays or, in folders, of classes and file names; where the harness cut it, that of what it cut. The paths of
+    what was written are printed.
     """
     from bench.cli.stored import comparisons_of
     from bench.errors import BenchError, StoreError, unknown
@@ -100,8 +101,8 @@ def _write_predictions(kept: KeptPredictions, rows: pd.DataFrame, out: Path, fmt
     lacking = done[~done["key"].isin(held["key"])]
     if held.empty:
         raise StoreError(
-            f"{kept.folder} keeps no predictions: its trials ran with predictions = false, or by an earlier version; to "
-            "have them, run the suite again into another folder: ntbench run SUITE --out DIR"
+            f"{kept.folder} keeps no predictions: its trials ran with predictions = false, or by an earlier version. "
+            "To have them, run the suite again into another folder: ntbench run SUITE --out DIR"
         )
     if len(lacking):
         print(
