@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHOWN = 5
-WHERE = ["suite", "validation", "target", "backbone", "target_size"]
+WHERE = ["suite", "validation", "target", "backbone"]
 
 
 def one_class_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -38,14 +38,14 @@ def one_class_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
 def scratch_warnings(comparisons: pd.DataFrame) -> list[str]:
     """Say where scratch predicts one class in some seeds: gaps against it compare with a constant."""
     hit = comparisons[comparisons["n_scratch_one_class"].fillna(0) > 0]
-    places = hit.sort_values(["n_scratch_one_class", "n_seeds"], ascending=False, kind="stable").drop_duplicates(WHERE)
-    said = [
-        f"Scratch predicts one class for every test example of {row.target} ({row.backbone}), {row.target_size} target "
-        f"examples, in {row.n_scratch_one_class} of {row.n_seeds} seeds: there its gaps compare a transfer with a "
-        "constant prediction, not with a trained model."
-        for row in places.sort_index().head(SHOWN).itertuples()
-    ]
-    if len(places) > SHOWN:
-        more = len(places) - SHOWN
-        said.append(f"The same holds for {more} more targets, backbones or sizes (column n_scratch_one_class).")
-    return said
+    fullest = hit.sort_values(["n_scratch_one_class", "n_seeds"], ascending=False, kind="stable")
+    places = fullest.drop_duplicates([*WHERE, "target_size"]).sort_index()
+    said = []
+    for (*_, target, backbone), part in places.groupby(WHERE, dropna=False):
+        cases = [f"size {row.target_size} ({row.n_scratch_one_class} of {row.n_seeds})" for row in part.itertuples()]
+        said.append(
+            f"Scratch predicts one class for every test example of {target} ({backbone}) in some seeds of "
+            f"{', '.join(cases)}: there gaps compare a transfer with a constant prediction, not with a trained model."
+        )
+    more = len(said) - SHOWN
+    return said[:SHOWN] + ([f"The same holds for {more} more (column n_scratch_one_class)."] if more > 0 else [])
