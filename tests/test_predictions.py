@@ -132,6 +132,15 @@ def test_they_are_not_kept_where_the_suite_says_so_and_keys_are_the_same(whole, 
     assert set(table["key"]) == set(whole[1]["key"]) - set(rows["key"])
 
 
+def test_much_room_is_announced(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.launch.driver.MUCH", 1000)
+    notes = _Notes()
+    run(tmp_path, progress=notes, seeds=[0])
+    (said,) = [text for text in notes.said if "predictions of every test example" in text]
+    assert str(tmp_path / PREDICTIONS) in said
+    assert "predictions = false" in said
+
+
 def export(capfd, folder, *options):
     from bench.cli import main
 
