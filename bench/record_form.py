@@ -73,6 +73,7 @@ def _trial(record: Mapping[str, Any]) -> bool:
         and isinstance(detail.get("traceback"), str | None)
         and isinstance(detail.get("correct"), str | None)
         and _curve(detail.get("curve"))
+        and (record.get("predictions") is None or is_key(record["predictions"]))
     )
 
 
@@ -101,7 +102,7 @@ def _similarity(record: Mapping[str, Any]) -> bool:
 def _task(record: Mapping[str, Any]) -> bool:
     card = Card.from_json(record["card"])
     counts = (card.n_train, card.n_test, card.n_harmful, card.n_domains, card.n_val, card.n_groups)
-    whole = (card.version, *counts, *card.shape, *card.class_counts)
+    whole = (card.version, *counts, *card.shape, *card.class_counts, *card.test_counts)
     texts = (card.name, card.fingerprint, *card.classes, *card.notes)
     said = card.measured
     columns = said is None or (isinstance(said, str) and (len(said),) == card.shape and set(said) <= {"0", "1"})

@@ -17,6 +17,7 @@ from torch import Tensor
 from bench.backbones.base import Backbone, build
 from bench.errors import DataError, StoreError, TrialError
 from bench.model_files import path_of, weights_path
+from bench.predictions import PREDICTIONS, save_predictions
 from bench.records import describe_error, failed_trial, row_of
 from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
@@ -191,9 +192,23 @@ class Runner:
         with computing(plan.suite.precision, self.device):
             if strategy.trained:
                 fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps)
-            tested = evaluate(lanes, untouched, layout)
+            tested = evaluate(lanes, untouched, layout, plan.suite.predictions)
         seconds = (time.perf_counter() - began) / len(trials)
-        return [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
+        records = [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
+        if plan.suite.predictions:
+            self._keep_predictions(target, records, tested)
+        return records
+
+    def _keep_predictions(self, target: Task, records: Sequence[dict[str, Any]], tested: Sequence[Tested]) -> None:
+        """Keep what finished trials predicted in one file, which their records then name."""
+        done = [(record, test) for record, test in zip(records, tested, strict=True) if record["row"]["status"] == "ok"]
+        if not done:
+            return
+        found = {r["key"]: (test.predicted.cpu().numpy(), test.log_probabilities.numpy()) for r, test in done}
+        folder = _room(self.made / PREDICTIONS / "any").parent
+        name = save_predictions(folder, found, target.y_test, target.classes)
+        for record, _ in done:
+            record["predictions"] = name
 
     def _lane(self, trial: Trial, target: Task) -> Lane:
         """Return a trial's network as training finds it, with its examples."""
@@ -251,6 +266,8 @@ class Runner:
             "cut": fitted.cut,
             "trainable_parameters": trainable_parameters(lane.network, self.plan.strategy(trial)),
             "n_test": len(tested.correct),
+            "majority_accuracy": self.plan.card(trial.target).majority_accuracy,
+            "classes_predicted": len(tested.predicted.unique()),
             "seconds": seconds,
             **self._of_source(trial, fitted),
         }

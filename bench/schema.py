@@ -95,6 +95,10 @@ TRIAL: tuple[Column, ...] = (
     ),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),
+    Column(
+        "majority_accuracy", "float64", "Test accuracy of always predicting the train pool's largest class, fraction"
+    ),
+    Column("classes_predicted", "Int64", "Different classes among the predictions on the test set; 1: one class alone"),
     Column("context", "string", "Digest of what comparable trials share: target data, backbone, recipe"),
     Column("error", "string", "What went wrong in a failed trial"),
     Column("traceback", "string", "Where a failed trial's traceback is kept"),
@@ -133,6 +137,11 @@ COMPARISON: tuple[Column, ...] = (
     Column("ntg_boot_low", "float64", "Lower end of the gap's bootstrap interval, fraction; NaN unless asked for"),
     Column("ntg_boot_high", "float64", "Upper end of the gap's bootstrap interval, fraction; NaN unless asked for"),
     Column("resampled", "string", 'What that bootstrap resampled: "seeds" or "seeds and examples"'),
+    Column(
+        "majority_accuracy", "float64", "Test accuracy of always predicting the train pool's largest class, fraction"
+    ),
+    Column("n_one_class", "Int64", "Of these seeds, those where the transfer predicts one class for all test examples"),
+    Column("n_scratch_one_class", "Int64", "Of these seeds, those where scratch does"),
     *MEASURES,
 )
 

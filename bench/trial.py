@@ -41,6 +41,8 @@ class Card:
     notes : tuple of str
         What was done to the data that their files do not say, such as a test set that was cut off. The
         fingerprint tells data apart, so that two cards may be equal whatever they note.
+    test_counts : tuple of int
+        Test examples of each class; empty in ledgers that were written before they were kept.
     """
 
     name: str
@@ -57,6 +59,23 @@ class Card:
     n_val: int = field(default=0, compare=False)
     n_groups: int = field(default=0, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    test_counts: tuple[int, ...] = field(default=(), compare=False)
+
+    @property
+    def majority(self) -> int | None:
+        """Class with the most examples in the train pool, the first of equals; None where they were not counted."""
+        return self.class_counts.index(max(self.class_counts)) if any(self.class_counts) else None
+
+    @property
+    def majority_accuracy(self) -> float | None:
+        """Test accuracy of predicting the train pool's most frequent class for every example; None if unknown.
+
+        The class is chosen by training labels, as a classifier would have to choose it: where the test set
+        has another majority, always predicting that one would score more, but nothing in training says so.
+        """
+        if self.majority is None or len(self.test_counts) != len(self.class_counts) or not self.n_test:
+            return None
+        return self.test_counts[self.majority] / self.n_test
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-able values."""
@@ -69,7 +88,8 @@ class Card:
     def from_json(cls, values: dict[str, Any]) -> Card:
         """Build a card from what :meth:`to_json` gave."""
         tuples = {name: tuple(values[name]) for name in ("classes", "shape", "class_counts")}
-        return cls(**{**values, **tuples, "notes": tuple(values.get("notes", ()))})
+        tuples |= {name: tuple(values.get(name, ())) for name in ("test_counts", "notes")}
+        return cls(**{**values, **tuples})
 
 
 @dataclass(frozen=True, slots=True)

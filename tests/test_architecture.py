@@ -32,7 +32,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         (),
     ),
-    "suite": (("suite", "records", "rows", "results", "weight_files"), (_GROUND,)),
+    "suite": (("suite", "records", "rows", "results", "weight_files", "predictions"), (_GROUND,)),
     "tasks": (("tasks",), (_GROUND, "suite")),
     "backbones": (("backbones",), (_GROUND,)),
     "weighting": (("weighting",), (_GROUND,)),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +16,8 @@ from bench.cli.options import TrustedPlugins, load_plugins, named_path
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.predictions import KeptPredictions
 
 FORMATS = ("parquet", "csv")
 
@@ -32,16 +37,28 @@ def export(
     examples: Annotated[
         bool, typer.Option("--examples", help="Also which test examples each trial got right, as examples.parquet.")
     ] = False,
+    predictions: Annotated[
+        bool,
+        typer.Option(
+            "--predictions",
+            help="Also what each trial predicted of every test example, as predictions-TARGET.FORMAT.",
+        ),
+    ] = False,
     plugin: TrustedPlugins = None,
 ) -> None:
     """Write a folder's rows and comparisons as CSV or Parquet.
 
     results.FORMAT has one row a trial, comparisons.FORMAT one row a comparison, with the columns that
     bench/schema.py documents. With --examples, intervals that resample test examples can be computed from
-    what is written (bench.load_correctness reads it). The paths of what was written are printed.
+    what is written (bench.load_correctness reads it). With --predictions, a table a target has one row a trial
+    and test example: what names the trial, the example's place in the test set, its label, the predicted one and
+    a probability for each class (p_CLASS, to three digits). The test set has the order of the data: of rows,
+    arrays or, in folders, of classes and file names; where the harness cut it, that of what it cut. The paths of
+    what was written are printed.
     """
     from bench.cli.stored import comparisons_of
     from bench.errors import BenchError, StoreError, unknown
+    from bench.predictions import KeptPredictions
     from bench.report.files import write_file
     from bench.results import EXAMPLES, PARQUET, correctness_table, load_correctness, load_results
     from bench.store import ledgers
@@ -53,6 +70,7 @@ def export(
     if f"results.{fmt}" == PARQUET and not ledgers(folder) and target.resolve() == folder.resolve():
         raise BenchError(f"{folder / PARQUET} is what would be read; say where to write: --out")
     correct = correctness_table(load_correctness(folder), rows["key"]) if examples else None
+    kept = KeptPredictions(folder) if predictions else None
     load_plugins(plugin)
     comparisons, warnings = comparisons_of(folder)
     for warning in warnings:
@@ -65,6 +83,59 @@ def export(
         print(write_file(target / f"{name}.{fmt}", _content(table, fmt)))
     if correct is not None:
         print(write_file(target / EXAMPLES, _content(correct, "parquet", "zstd")))
+    if kept is not None:
+        for path in _write_predictions(kept, rows, target, fmt):
+            print(path)
+
+
+def _write_predictions(kept: KeptPredictions, rows: pd.DataFrame, out: Path, fmt: str) -> Iterator[Path]:
+    """Write what trials predicted, a file for each target (and suite, where there are several)."""
+    from bench.errors import StoreError
+    from bench.predictions import prediction_tables
+    from bench.report.style import slug
+    from bench.schema import OK
+    from bench.store import write_whole
+
+    done = rows[rows["status"] == OK]
+    held = done[done["key"].isin([key for key in done["key"] if key in kept])]
+    lacking = done[~done["key"].isin(held["key"])]
+    if held.empty:
+        raise StoreError(
+            f"{kept.folder} keeps no predictions: its trials ran with predictions = false, or by an earlier version. "
+            "To have them, run the suite again into another folder: ntbench run SUITE --out DIR"
+        )
+    if len(lacking):
+        print(
+            f"warning: {len(lacking):,} of {len(done):,} finished trials kept no predictions and are left out, "
+            f"{lacking['key'].iloc[0]} the first: they ran with predictions = false, or by an earlier version",
+            file=sys.stderr,
+        )
+    by = ["suite", "target"] if held["suite"].nunique() > 1 else ["target"]
+    taken: set[str] = set()
+    for place, part in held.groupby(by, sort=True):
+        name = slug(f"predictions-{'-'.join(place)}")
+        name = next(free for n in count(1) if (free := name if n == 1 else f"{name}-{n}") not in taken)
+        taken.add(name)
+        path, write = out / f"{name}.{fmt}", {"csv": _write_csv, "parquet": _write_parquet}[fmt]
+        write_whole(path, partial(write, prediction_tables(kept, part.drop_duplicates("key"))))
+        yield path
+
+
+def _write_csv(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    for number, table in enumerate(tables):
+        table.to_csv(path, mode="a", header=not number, index=False, lineterminator="\n", float_format="%.5g")
+
+
+def _write_parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    tables = iter(tables)
+    first = pa.Table.from_pandas(next(tables), preserve_index=False)
+    with pa.parquet.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(pa.Table.from_pandas(table, schema=first.schema, preserve_index=False))
 
 
 def _content(table: pd.DataFrame, fmt: str, compression: str = "snappy") -> bytes:

@@ -113,6 +113,8 @@ def _describe(name: str, task: Task) -> None:
     """Print a task's shape, sizes and classes."""
     import numpy as np
 
+    from bench.tasks.build import card_of
+
     kind = "image, C x H x W" if task.is_image else "table row"
     print(f"{name}: {_shape_text(task.shape)} ({kind}, {task.x.dtype})")
     print(f"  {len(task.y):,} train, {len(task.y_test):,} test; {len(task.classes)} classes, train + test examples:")
@@ -127,6 +129,10 @@ def _describe(name: str, task: Task) -> None:
         print(f"  {len(np.unique(task.groups)):,} groups in the train pool, which no cut tears apart")
     for note in task.notes:
         print(f"  {note}")
+    card = card_of(task)
+    equal = " (the first of equals)" if card.class_counts.count(max(card.class_counts)) > 1 else ""
+    majority = f"{card.classes[card.majority]}, the train pool's largest class{equal}"
+    print(f"  always predicting {majority}, scores {card.majority_accuracy:.1%} on the test set")
     if task.flags().any():
         print(f"  {int(task.flags().sum()):,} train examples ({task.flags().mean():.0%}) spoilt on purpose")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,12 +24,15 @@ from bench.launch.published import Published
 from bench.launch.shards import Part, Shard
 from bench.launch.units import Done, failure, measurement, setup_to_json
 from bench.model_files import is_intact, path_of
+from bench.predictions import PREDICTIONS
 from bench.store import Ledger, Stored, open_ledger, read_stored
 from bench.suite.model import Suite
 from bench.suite.packing import pack_models, pack_trials
 from bench.suite.plan import EVERYTHING, Plan, Selection
 from bench.suite.weightings import UNIFORM
 from bench.trial import Check, Group, Measurement, SourceModel, Trial, Unit
+
+MUCH = 2**30  # bytes of predictions that are announced
 
 
 class Progress(Protocol):
@@ -244,13 +248,24 @@ class _Run:
         self._trials()
 
     def _trials(self) -> None:
-        missing = sum(1 for _ in self._missing_trials())
+        missing = Counter(trial.target for trial in self._missing_trials())
         if not missing or self.interrupted:
             return
-        self.progress.stage("trials", missing)
+        self._say_room(missing)
+        self.progress.stage("trials", missing.total())
         self._keep([self._without_model(t) for t in self._missing_trials() if self._status(t.model) == "failed"])
         for done in self.launcher.run(pack_trials(self.plan, self._missing_trials())):
             self._keep(done)
+
+    def _say_room(self, missing: Counter[str]) -> None:
+        """Say what room predictions take, where it is much."""
+        cards = {target: self.plan.card(target) for target in missing}
+        room = sum(n * cards[t].n_test * (2 * len(cards[t].classes) + 1) for t, n in missing.items())
+        if self.plan.suite.predictions and room > MUCH:
+            self.progress.note(
+                f"predictions of every test example will take up to {room / 2**30:.1f} GiB of "
+                f"{self.folder.path / PREDICTIONS}; predictions = false in the suite keeps none"
+            )
 
     def _without_model(self, trial: Trial) -> Done:
         unit, error = Group((trial,)), self.stored.models[trial.model.key].get("error")

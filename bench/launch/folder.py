@@ -13,7 +13,7 @@ from bench.launch.units import Done
 from bench.store import Ledger, write_whole
 from bench.trial import Group, Unit
 
-KEPT = ("sources", "weights")  # folders of files that units make
+KEPT = ("sources", "weights", "predictions")  # folders of files that units make
 LOGS = "logs"
 
 

@@ -26,6 +26,10 @@ KEYED = ("task", "model", "source", "similarity", "trial")
 MAX_SHARDS = 100_000
 BATCH = 1000  # records that are synced together
 _TIMINGS = ("seconds", "source_seconds")
+# Which file holds a trial's predictions depends on what ran beside it; what came later is derived from the rest.
+_BESIDE = ("predictions",)
+_LATER = {"row": ("majority_accuracy", "classes_predicted"), "card": ("test_counts", "n_val", "n_groups", "notes")}
+SUFFIXES = (".safetensors", ".npz")
 
 Name = tuple[str, str]  # kind and key
 
@@ -134,10 +138,11 @@ def _is_ok(record: dict[str, Any]) -> bool:
 
 
 def _digest(record: dict[str, Any]) -> str:
-    """Return the digest of what a record says, its timings left out."""
-    values = {name: value for name, value in record.items() if name not in _TIMINGS}
-    if "row" in values:
-        values["row"] = {name: value for name, value in values["row"].items() if name not in _TIMINGS}
+    """Return the digest of what a record says, timings and what earlier versions did not say left out."""
+    values = {name: value for name, value in record.items() if name not in (*_TIMINGS, *_BESIDE)}
+    for part, later in _LATER.items():
+        if part in values:
+            values[part] = {name: value for name, value in values[part].items() if name not in (*_TIMINGS, *later)}
     return digest(values)
 
 
@@ -158,7 +163,8 @@ def _demand_one_suite(places: Sequence[_Place]) -> None:
 
 
 def _comparable(run: dict[str, Any]) -> dict[str, Any]:
-    return {"layout": run.get("layout"), **without_paths(run.get("config", {}))}
+    config = {name: value for name, value in run.get("config", {}).items() if name != "predictions"}
+    return {"layout": run.get("layout"), **without_paths(config)}
 
 
 def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:
@@ -200,7 +206,8 @@ def _choose(places: Sequence[_Place]) -> tuple[dict[Name, _Place], int]:
 
 def _disagreement(name: Name, one: _Place, other: _Place) -> str:
     a, b = (_flat(_record(place, name)) for place in (one, other))
-    differ = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key) and key.rpartition(".")[2] not in _TIMINGS]
+    unsaid = {*_TIMINGS, *_BESIDE, *(name for later in _LATER.values() for name in later)}
+    differ = [key for key in sorted({*a, *b}) if a.get(key) != b.get(key) and key.rpartition(".")[2] not in unsaid]
     said = "; ".join(f"{key} {_short(a.get(key))} and {_short(b.get(key))}" for key in differ[:3])
     return f"{one.path} and {other.path} disagree on the {name[0]} {name[1]}: {said}. One of them must be wrong"
 
@@ -232,7 +239,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _files(folder: Path) -> Iterator[Path]:
     for kind in KEPT:
         if (folder / kind).is_dir():
-            yield from sorted(path for path in (folder / kind).glob("*.safetensors") if path.is_file())
+            yield from sorted(p for p in (folder / kind).iterdir() if p.suffix in SUFFIXES and p.is_file())
 
 
 def _demand_one_file(places: Sequence[_Place]) -> None:

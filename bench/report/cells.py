@@ -31,13 +31,29 @@ def judged(comparisons: pd.DataFrame) -> str:
     return f"alpha {options['alpha']:g}, {method} within {within}"
 
 
+SHOWN_ARMS = 6
+
+
 def caption(grid: Grid) -> str:
-    """Say what scratch reaches and how the sources are sorted."""
+    """Say what scratch and a constant prediction reach, which arms are no better, and how sources are sorted."""
     accuracy, seeds = grid.scratch
-    said = f"{seeds} seed" if seeds == 1 else f"{seeds} seeds"
-    reached = f"Scratch {100 * accuracy:.1f} % ({said})" if seeds else "No pair of trials was completed"
+    reached = f"Scratch {100 * accuracy:.1f} % ({_seeds(seeds)})" if seeds else "No pair of trials was completed"
     order = f"near to far by {measure_name(grid.measure)}" if grid.measure else "by name: no distance was measured"
-    return f"{reached}. Sources {order}."
+    constant = "" if grid.majority is None else f"; always the majority class {100 * grid.majority:.1f} %"
+    return f"{reached}{constant}. Sources {order}.{_one_class(grid)}"
+
+
+def _one_class(grid: Grid) -> str:
+    """Name the arms that predict one class for every test example; nothing where none does."""
+    if not grid.one_class:
+        return ""
+    arms = [f"{arm} in {k} of {_seeds(n)}" for arm, k, n in grid.one_class[:SHOWN_ARMS]]
+    more = len(grid.one_class) - SHOWN_ARMS
+    return f" Predicts one class: {', '.join(arms)}{f', and {more} more' if more > 0 else ''}."
+
+
+def _seeds(n: int) -> str:
+    return f"{n} seed" if n == 1 else f"{n} seeds"
 
 
 def cell_text(cell: Cell | None, marks: dict[str, str] = MARKS, decimals: int = 1) -> str:

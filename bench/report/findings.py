@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # A rank correlation over fewer pairs cannot reach the 5 % level (4 pairs: p is at least 2/4! = 0.08).
 FEWEST_PAIRS = 5
+SHOWN = 3  # comparisons whose transfer predicts one class
 PAIR = ["suite", "validation", "target", "backbone", "weighting", "source"]
 
 
@@ -24,7 +25,8 @@ def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     """Say in three to five sentences what the comparisons show.
 
     How often transfer harms; the largest harm and gain; the safest and the most harmful strategy; what
-    depth does for far sources; what the target size and the distance do. A sentence that the
+    depth does for far sources; what the target size and the distance do; and, where there are such, which
+    transfers predict one class alone. A sentence that the
     comparisons cannot fill (one depth, one size and no measured distance, ...) is left out, so a small
     table has fewer.
 
@@ -42,6 +44,7 @@ def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     depths = zip(known["strategy"], known["transfer_depth"], known["frozen_depth"], strict=True)
     known = known.assign(how=[head[_key(*depth)] for depth in depths])
     said = [_shares(known), _extremes(known), _strategies(known), _depth(known, near), _size_and_distance(known, near)]
+    said.append(_one_class(known))
     return [sentence for sentence in said if sentence]
 
 
@@ -202,6 +205,23 @@ def _distance(known: pd.DataFrame, near: str) -> str | None:
     end = "farther" if (tau > 0) == near_is_low(measure) else "nearer"
     verdict = f"{end} sources harm more" if p <= options_of(known)["alpha"] else "no clear relation"
     return f"by {label}, {verdict} (Kendall tau = {tau:+.2f}, p = {p:.2g}, {n} pairs to {target}, mean over strategies)"
+
+
+def _one_class(known: pd.DataFrame) -> str | None:
+    """Say which transfers predict one class for every test example, the most frequent ones by name."""
+    if "n_one_class" not in known or not (hit := known[known["n_one_class"].fillna(0) > 0]).size:
+        return None
+    hit = hit.sort_values("n_one_class", ascending=False, kind="stable")
+    named = [
+        f"{row.source} -> {row.target} by {row.how} with {_count(row.target_size, 'target example')} in "
+        f"{row.n_one_class} of {_count(row.n_seeds, 'seed')}"
+        for row in hit.head(SHOWN).itertuples()
+    ]
+    more = f"; and {len(hit) - SHOWN} more" if len(hit) > SHOWN else ""
+    return (
+        f"In {len(hit)} of {_count(len(known), 'comparison')} the transfer predicts one class for every test example "
+        f"in some seeds: {'; '.join(named)}{more}."
+    )
 
 
 def _whole(block: pd.DataFrame) -> pd.DataFrame:

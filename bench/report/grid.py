@@ -70,6 +70,10 @@ class Grid:
     cells : dict of (source name, Head) -> Cell
     scratch : (accuracy, seeds)
         Mean test accuracy of training from scratch, fraction, and the number of seeds.
+    majority : float or None
+        Test accuracy of always predicting the train pool's largest class; None where rows do not say.
+    one_class : tuple of (arm, seeds in which it predicts one class for all test examples, seeds in all)
+        Scratch first; none where no arm does.
     """
 
     setting: dict[str, Any]
@@ -79,6 +83,8 @@ class Grid:
     heads: tuple[Head, ...]
     cells: dict[tuple[str, Head], Cell]
     scratch: tuple[float, int]
+    majority: float | None = None
+    one_class: tuple[tuple[str, int, int], ...] = ()
 
     @property
     def groups(self) -> list[tuple[str, tuple[Head, ...]]]:
@@ -121,7 +127,8 @@ def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
             named = dict(zip(SETTING, setting, strict=True)) | {"target_size": int(size)}
             title = _title(named, varying)
             cells = {(row.source, labels[point_of(row)]): _cell(row) for row in block.itertuples()}
-            found.append(Grid(named, title, measure, sources, heads, cells, _scratch(block)))
+            said = _scratch(block), _majority(block), _one_class(block, labels)
+            found.append(Grid(named, title, measure, sources, heads, cells, *said))
     return found
 
 
@@ -205,6 +212,26 @@ def _scratch(block: pd.DataFrame) -> tuple[float, int]:
     """Accuracy of scratch over the most seeds that any comparison has."""
     fullest = block.sort_values("n_seeds", ascending=False, kind="stable").iloc[0]
     return float(fullest["scratch_accuracy"]), int(fullest["n_seeds"])
+
+
+def _majority(block: pd.DataFrame) -> float | None:
+    known = block["majority_accuracy"].dropna() if "majority_accuracy" in block else ()
+    return float(known.iloc[0]) if len(known) else None
+
+
+def _one_class(block: pd.DataFrame, labels: dict[tuple, Head]) -> tuple[tuple[str, int, int], ...]:
+    """Name the arms that predict one class, those that do in most seeds first."""
+    if "n_one_class" not in block:
+        return ()
+    counts = block[["n_one_class", "n_scratch_one_class"]].fillna(0).astype(int)
+    worst = counts["n_scratch_one_class"].idxmax()
+    scratch = [("scratch", counts.at[worst, "n_scratch_one_class"], int(block.at[worst, "n_seeds"]))]
+    hit = block.loc[counts["n_one_class"].sort_values(ascending=False, kind="stable").index]
+    arms = [
+        (f"{row.source} by {labels[point_of(row)]}", int(counts.at[row.Index, "n_one_class"]), int(row.n_seeds))
+        for row in hit.itertuples()
+    ]
+    return tuple((name, int(k), n) for name, k, n in (*scratch, *arms) if k)
 
 
 def _title(setting: dict[str, Any], varying: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from bench.trial import Card
+
 if TYPE_CHECKING:
     from bench.report.material import Made
 
@@ -54,9 +56,23 @@ def task_table(made: Made) -> list[dict[str, Any]]:
             "n_train": card.get("n_train", ""),
             "n_test": card.get("n_test", ""),
             "notes": [str(note) for note in card.get("notes") or ()],
+            **_class_counts(card),
         }
         for card in made.tasks
     ]
+
+
+def _class_counts(card: dict[str, Any]) -> dict[str, Any]:
+    """Return the examples of each class, and what always predicting the largest scores, as far as the card says."""
+    names, train, test = (card.get(name) or () for name in ("classes", "class_counts", "test_counts"))
+    if len(train) != len(names):
+        return {"counts": "", "majority": ""}
+    if len(test) != len(names):
+        return {"counts": ", ".join(f"{c} {a:,}" for c, a in zip(names, train, strict=True)), "majority": ""}
+    known = Card.from_json(card)
+    share = f"{names[known.majority]} {100 * known.majority_accuracy:.1f} %" if known.majority_accuracy else ""
+    each = zip(names, train, test, strict=True)
+    return {"counts": ", ".join(f"{c} {a:,} + {b:,}" for c, a, b in each), "majority": share}
 
 
 def config_text(config: dict[str, Any]) -> str:

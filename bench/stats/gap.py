@@ -13,6 +13,7 @@ from bench.stats import paired
 from bench.stats.bootstrap import BOTH, gap_intervals
 from bench.stats.edges import grid_edges
 from bench.stats.family import check_contrasts, families, name_contrasts
+from bench.stats.one_class import one_class_seeds, scratch_warnings
 from bench.stats.verdict import CORRECTIONS, verdicts
 from bench.stats.verdict import correct as correct_p
 
@@ -112,7 +113,7 @@ def negative_transfer(
     table["p_holm"] = _corrected(table["p_value"], groups, table["correction"])
     table["p_equivalence_holm"] = _corrected(table["p_equivalence"], groups, table["correction"])
     table["verdict"] = verdicts(table["ntg"], table["p_holm"], table["p_equivalence_holm"], alpha)
-    warnings += unfit + _limits(table, groups, alpha) + grid_edges(rows)
+    warnings += unfit + _limits(table, groups, alpha) + scratch_warnings(table) + grid_edges(rows)
     if interval == "bootstrap" or correct is not None:
         found = gap_intervals(trials[trials["paired"]], len(table), correct or {}, alpha)
         table["ntg_boot_low"], table["ntg_boot_high"], table["resampled"] = found
@@ -256,9 +257,9 @@ def _pair(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     baseline = scratch[scratch["strategy"] == SCRATCH]
     transfer = at_every_size(rows[~is_scratch], baseline)
     place = [*SETTING, "seed"]
-    beside = baseline[[*place, "done", "test_accuracy", "key"]].rename(
-        columns={"done": "scratch_done", "test_accuracy": "scratch_accuracy", "key": "scratch_key"}
-    )
+    names = {"done": "scratch_done", "test_accuracy": "scratch_accuracy", "key": "scratch_key"}
+    names["classes_predicted"] = "scratch_classes"
+    beside = baseline[[*place, *names]].rename(columns=names)
     trials = transfer.merge(beside, on=place, how="left").merge(_best_tuned(scratch), on=place, how="left")
     trials["there"] = trials["scratch_done"].notna()
     trials["scratch_done"] = trials["scratch_done"].eq(True)
@@ -312,9 +313,9 @@ def _summarise(trials: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
     table["n_failed"] = by["failed"].sum()
     both = trials[trials["paired"]].rename(columns={"test_accuracy": "transfer_accuracy"})
     both["ntg_tuned"] = both["tuned_accuracy"] - both["transfer_accuracy"]
-    columns = ["scratch_accuracy", "transfer_accuracy", "ntg_tuned", "source_accuracy", *measures]
+    columns = ["scratch_accuracy", "transfer_accuracy", "ntg_tuned", "source_accuracy", "majority_accuracy", *measures]
     means = both.groupby("comparison")[columns].mean()
-    return table.join(means).reset_index(drop=True)
+    return table.join(means).join(one_class_seeds(both)).reset_index(drop=True)
 
 
 def _differences(trials: pd.DataFrame, n_comparisons: int) -> list[tuple[np.ndarray, np.ndarray]]:

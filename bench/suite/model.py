@@ -235,6 +235,9 @@ class Suite(_Part):
         that gives mean and spread says for all which columns are measured (a `table` does; none where it says
         ``standardise = false``). One that says nothing, such as an `npz` or a plug-in's task, leaves tables as
         they are by default, and has all columns standardised where the suite gives a rule.
+    predictions : bool
+        Whether the run folder keeps what every trial predicted of every test example, for ``ntbench export
+        --predictions``: 2 bytes a class and 1 or 2 more, compressed. Never part of a key.
     plugins : tuple of str
         Python files, relative to the suite's folder. Loading the suite runs their code, so a suite that
         names one is to be trusted like a program; nothing else in a suite runs any. A run folder keeps
@@ -260,6 +263,7 @@ class Suite(_Part):
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     standardise: str | None = None
     measures: tuple[str, ...] = ("proxy-a-distance", "frechet-distance", "leep")
+    predictions: Annotated[bool, Field(strict=True)] = True
     plugins: tuple[str, ...] = ()
     data_root: str | None = None
     tasks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)

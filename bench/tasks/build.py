@@ -69,7 +69,7 @@ def _call(entry: Any, *given: Any, **arguments: Any) -> Task:
 
 def card_of(task: Task) -> Card:
     """Return what a plan must know of `task`."""
-    counts = np.bincount(task.y, minlength=len(task.classes))
+    train, test = (np.bincount(y, minlength=len(task.classes)) for y in (task.y, task.y_test))
     return Card(
         name=task.name,
         fingerprint=task.fingerprint,
@@ -78,7 +78,8 @@ def card_of(task: Task) -> Card:
         shape=tuple(int(n) for n in task.shape),
         n_train=len(task.y),
         n_test=len(task.y_test),
-        class_counts=tuple(int(c) for c in counts),
+        class_counts=tuple(int(c) for c in train),
+        test_counts=tuple(int(c) for c in test),
         n_harmful=int(task.flags().sum()),
         n_domains=1 if task.domains is None else len(np.unique(task.domains)),
         measured=None if task.measured is None else "".join("01"[int(m)] for m in task.measured),

@@ -133,11 +133,16 @@ class Tested:
     ----------
     correct : bool Tensor, shape (N,)
         Which examples were right.
+    predicted : int64 Tensor, shape (N,)
+    log_probabilities : float16 Tensor, shape (N, classes), or None
+        On the CPU; None where they were not asked for.
     """
 
     accuracy: float
     loss: float
     correct: Tensor
+    predicted: Tensor
+    log_probabilities: Tensor | None = None
 
 
 def score(output: Tensor, y: Tensor) -> tuple[list[float], list[float]]:
@@ -145,7 +150,7 @@ def score(output: Tensor, y: Tensor) -> tuple[list[float], list[float]]:
     return (output.argmax(2) == y).float().mean(1).tolist(), lane_losses(output, y).tolist()
 
 
-def evaluate(lanes: Sequence[Lane], depth: int, layout: Layout) -> list[Tested]:
+def evaluate(lanes: Sequence[Lane], depth: int, layout: Layout, probabilities: bool = False) -> list[Tested]:
     """Look at the test set with every lane's network.
 
     Parameters
@@ -154,6 +159,8 @@ def evaluate(lanes: Sequence[Lane], depth: int, layout: Layout) -> list[Tested]:
         Of one target, with networks of one shape.
     depth : int
         How many blocks are as in the source model, so that what they make of the data is known.
+    probabilities : bool
+        Whether those of every example are wanted too.
     """
     stack = Stack(lanes[0].network, layout.lanes)
     depth = depth if all(lane.frozen for lane in lanes) else 0
@@ -164,7 +171,10 @@ def evaluate(lanes: Sequence[Lane], depth: int, layout: Layout) -> list[Tested]:
         found = [(lane.test_at(depth), np.arange(len(lane.data.y_test))) for lane in part]
         rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout)
         output = logits(stack, rows)
-        for i, *seen in zip(placed, *score(output, rows.y), output.argmax(2) == rows.y, strict=True):
+        predicted = output.argmax(2)
+        seen = zip(*score(output, rows.y), predicted == rows.y, predicted, strict=True)
+        for lane, (i, found) in enumerate(zip(placed, seen, strict=True)):
             if i is not None:
-                results[i] = Tested(*seen)
+                logs = output[lane].float().log_softmax(1).half().cpu() if probabilities else None
+                results[i] = Tested(*found, logs)
     return [results[i] for i in range(len(lanes))]

@@ -170,7 +170,9 @@ def test_show_a_pair_of_a_suite_with_its_measured_similarity(finished, tmp_path,
     assert done.code == 0, done.err
     assert png.read_bytes().startswith(PNG)
     for said in (
-        "noisy: 1 x 8 x 8 (image", "200 train, 50 test; 10 classes", "100 train examples (50%) spoilt on purpose",
+        "noisy: 1 x 8 x 8 (image", "200 train, 50 test; 10 classes",
+        "always predicting 3, the train pool's largest class (the first of equals), scores 10.2% on the test set",
+        "100 train examples (50%) spoilt on purpose",
         "networks see: 1 x 8 x 8", "of the target's 10 classes, the source has all",
         "similarity (cnn, mean over 2 source models):", "proxy-a-distance", "leep -", f"picture: {png}",
     ):  # fmt: skip

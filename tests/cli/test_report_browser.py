@@ -13,6 +13,7 @@ from chromium import browser
 
 from bench.cli.gather import gather
 from bench.report.html import write_html
+from bench.results import load_results
 from bench.schema import conform
 from bench.store import LEDGER, decode, encode
 
@@ -40,6 +41,17 @@ def cells(page, column):
 
 def number(text):
     return float(text.replace("\N{MINUS SIGN}", "-"))
+
+
+def test_the_majority_class_stands_beside_every_gap_and_one_class_arms_are_called_out(page, report, finished):
+    page.open(report)
+    assert set(cells(page, "majority_accuracy")) == {"10.2 %"}
+    assert {"", "1 of 2 seeds"} == set(cells(page, "n_one_class"))
+    rows = load_results(finished[1])
+    one = rows.loc[rows["classes_predicted"] == 1, "key"].iloc[0]
+    page.open(report, f"t/{one[:12]}")
+    (text,) = page.texts("#detail")
+    assert "always the majority class 10.2 %. It predicts one class for every test example." in text
 
 
 def test_it_loads_without_a_complaint_and_fetches_nothing(page, report):

@@ -65,6 +65,11 @@ def test_a_run_folder_gets_its_report(finished, tmp_path, ntbench):
         assert (f"{kind.title}." in words) or f'No figure "{kind.title}' in words
     for needed in ("Of 16 comparisons", "The gap for every source", "Fingerprint", "torch", "printed-digits", "digits"):
         assert needed.lower() in words.lower()
+    assert "0 125 + 53, 1 127 + 55, 2 124 + 53, 3 128 + 55" in words  # the digits of each class, train + test
+    assert "3 10.2 %" in words
+    assert (
+        "Scratch predicts one class for every test example of digits (cnn) in some seeds of size 20 (1 of 2)" in words
+    )
 
 
 def test_by_default_it_stands_in_the_folder_and_the_same_rows_give_the_same_file(finished, tmp_path, ntbench):

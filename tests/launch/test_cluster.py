@@ -85,7 +85,7 @@ def cluster():
 
 def files(folder):
     found = {}
-    for kind in ("sources", "weights"):
+    for kind in ("sources", "weights", "predictions"):
         found |= {f"{kind}/{path.name}": path.read_bytes() for path in (folder / kind).iterdir()}
     return found
 

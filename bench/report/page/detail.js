@@ -16,6 +16,8 @@ async function comparisonPage(host, index) {
     el("p", {}, "Gap ", el("b", {}, points(row.ntg) || "unknown"), row.ntg === null ? "" : " points", row.ntg_low === null ? "" : ` [${points(row.ntg_low)}, ${points(row.ntg_high)}]`, ": ", verdict(row.verdict)),
     list([
       ["accuracy from scratch", percent(row.scratch_accuracy)], ["accuracy after transfer", percent(row.transfer_accuracy)],
+      ["accuracy of always the majority class", percent(row.majority_accuracy ?? null)],
+      ["seeds where the transfer predicts one class", row.n_one_class || null], ["seeds where scratch predicts one class", row.n_scratch_one_class || null],
       ["gap to the best-tuned scratch", row.ntg_tuned === null ? null : points(row.ntg_tuned) + " points"],
       ["p, not corrected", pvalue(row.p_value)], ["p, corrected", pvalue(row.p_holm)],
       ["test", row.test], ["contrast named in advance", row.contrast],
@@ -93,7 +95,7 @@ async function trialPage(host, which) {
   host.replaceChildren(
     el("a", { class: "back", href: "#trials" }, "\u2190 all trials"),
     el("h2", {}, `${row.pair}: ${row.strategy}${point(row)}, size ${row.target_size}, seed ${row.seed}`),
-    el("p", {}, ok ? el("span", {}, "Test accuracy ", el("b", {}, percent(row.test_accuracy)), row.n_test ? ` of ${count(row.n_test, "example")}` : "") : el("b", { class: "mark failed" }, "This trial failed.")),
+    el("p", {}, ok ? el("span", {}, "Test accuracy ", el("b", {}, percent(row.test_accuracy)), row.n_test ? ` of ${count(row.n_test, "example")}` : "", (row.majority_accuracy ?? null) === null ? "" : `; always the majority class ${percent(row.majority_accuracy)}`, row.classes_predicted === 1 ? ". It predicts one class for every test example." : "") : el("b", { class: "mark failed" }, "This trial failed.")),
     ...(ok ? [] : await failure(row)),
     list([
       ["test loss", short(row.test_loss, 4)], ["validation accuracy", percent(row.val_accuracy)], ["validation loss", short(row.val_loss, 4)],
@@ -109,7 +111,7 @@ async function trialPage(host, which) {
 }
 
 // Columns that have no place of their own on the page: whatever a later version or a plug-in adds.
-const PLACED = new Set("pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy standardised_by validation n_test context error traceback key".split(" "));
+const PLACED = new Set("pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy standardised_by validation n_test majority_accuracy context error traceback key".split(" "));
 function others(row) {
   const measured = new Set(meta.measures.map((m) => m.name));
   return Object.entries(row).filter(([name]) => !PLACED.has(name) && !measured.has(name)).map(([name, value]) => [words(name), typeof value === "number" ? short(value) : value]);

@@ -222,7 +222,9 @@ async function comparisonTable(host) {
     { name: "p_holm", title: "p corr.", number: true, show: pvalue },
     { name: "scratch_accuracy", title: "scratch", number: true, show: percent },
     { name: "transfer_accuracy", title: "transfer", number: true, show: percent },
+    ...(data.distinct("majority_accuracy").length ? [{ name: "majority_accuracy", title: "majority class", number: true, show: percent }] : []),
     { name: "n_seeds", title: "seeds", number: true },
+    ...(data.distinct("n_one_class").some((n) => n > 0) ? [{ name: "n_one_class", title: "predicts one class", number: true, show: (k, i) => (k ? `${k} of ${count(data.value("n_seeds", i), "seed")}` : "") }] : []),
     ...meta.measures.filter((m) => data.distinct(m.name).length).map((m) => ({ name: m.name, title: m.title, number: true, show: (v) => short(v, 4) })),
   ];
   if (meta.level !== 95) columns.find((column) => column.name === "ntg_low").title = `${meta.level} % interval`;
