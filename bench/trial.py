@@ -31,6 +31,8 @@ class Card:
         Train examples that are flagged as spoilt on purpose.
     n_domains : int
         Different domains that train examples are numbered by; 1 where they are not.
+    vocabulary : int
+        One more than the largest token id; 0 where inputs are numbers.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Card:
     class_counts: tuple[int, ...] = ()
     n_harmful: int = 0
     n_domains: int = 1
+    vocabulary: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-able values."""

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bench.registry import Entry
     from bench.suite import Suite
 
-# Inputs on which a backbone is tried, small first: it may refuse those that it cannot take.
-SHAPES = ((1, 8, 8), (16,), (3, 32, 32), (3, 64, 64), (3, 96, 96), (3, 224, 224), (3, 299, 299))
 OFFLINE = {
     "tasks": ("digits", "printed-digits", "glyphs", "patches", "noise", "moons"),
     "backbones": ("mlp", "cnn"),
@@ -157,20 +155,15 @@ def _check_task(entry: Entry) -> list[str]:
 
 def _check_backbone(entry: Entry) -> list[str]:
     from bench.backbones.contract import check_backbone
+    from bench.backbones.trial_shapes import first_built
     from bench.errors import BenchError
 
     _demand_defaults(entry)
-    refusals = []
-    for shape in SHAPES:
-        try:
-            entry.function(shape)
-        except BenchError as error:
-            refusals.append(str(error))
-        except Exception as error:
-            refusals.append(f"for inputs of shape {shape}: {type(error).__name__}: {error}")
-        else:
-            return check_backbone(entry.name, shape)
-    return [f"can be built for none of the inputs it was tried on: {refusal}" for refusal in dict.fromkeys(refusals)]
+    try:
+        shape, _ = first_built(entry.name, {})
+    except BenchError as error:
+        return [str(error)]
+    return check_backbone(entry.name, shape)
 
 
 def _check_strategy(entry: Entry) -> list[str]:

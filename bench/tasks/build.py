@@ -81,6 +81,7 @@ def card_of(task: Task) -> Card:
         class_counts=tuple(int(c) for c in counts),
         n_harmful=int(task.flags().sum()),
         n_domains=1 if task.domains is None else len(np.unique(task.domains)),
+        vocabulary=task.vocabulary,
     )
 
 
