@@ -12,7 +12,7 @@ from bench.errors import BenchError, DataError
 from bench.registry import BACKBONES, Entry
 
 # Small first: a backbone may refuse those that it cannot take.
-_NUMBERS = ((1, 8, 8), (16,), (3, 32, 32), (3, 64, 64), (3, 96, 96), (3, 224, 224), (3, 299, 299))
+_NUMBERS = ((1, 8, 8), (16,), (24,), (3, 32, 32), (3, 64, 64), (3, 96, 96), (3, 224, 224), (3, 299, 299))
 _TOKENS = ((8,), (32,), (128,), (512,))
 _SAID = 2  # refusals in a message: the others mostly repeat them for another shape
 
@@ -39,12 +39,12 @@ def first_built(name: str, arguments: Mapping[str, Any]) -> tuple[tuple[int, ...
 
 
 def all_built(
-    name: str, arguments: Mapping[str, Any], refusals: list[str] | None = None
+    name: str, arguments: Mapping[str, Any], refusals: list[str] | None = None, classes: int = 1
 ) -> Iterator[tuple[tuple[int, ...], Backbone]]:
-    """Yield each shape that a backbone takes, with the network; note the refusals of others."""
+    """Yield each shape that a backbone takes, with the network; add to `refusals` why it takes others not."""
     for shape in trial_shapes(BACKBONES.get(name)):
         try:
-            yield shape, build_light(name, shape, arguments)
+            yield shape, build_light(name, shape, arguments, classes)
         except BenchError as error:
             if refusals is not None:
                 refusals.append(str(error))

@@ -213,11 +213,18 @@ CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
 
 
 def _check_suite(path: Path, data: bool) -> int:
+    from bench.cli.check_suite import model_problems, sound_part
     from bench.cli.wording import counted
+    from bench.errors import SuiteError
     from bench.suite import Plan, load_suite
     from bench.suite.count import count
 
-    suite = load_suite(path)
+    try:
+        suite = load_suite(path, further=model_problems)
+    except SuiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        part = sound_part(error.suite) if data and error.suite else None
+        return len(error.problems) + (_check_data(part) if part else 0)
     counts = count(Plan(suite))
     models, trials = counts.all_models.total, counts.all_trials.total
     if data:
@@ -231,7 +238,9 @@ def _check_suite(path: Path, data: bool) -> int:
 
 def _check_data(suite: Suite) -> int:
     """Build every task, run its contract, and check what only data can show."""
+    from bench.cli.check_suite import description
     from bench.launch.data import check_data
+    from bench.launch.networks import network_problems
     from bench.suite import Plan, Selection
     from bench.tasks.base import Task
     from bench.tasks.build import build_task, card_of
@@ -250,8 +259,12 @@ def _check_data(suite: Suite) -> int:
         if built:
             cards[spec.digest] = card_of(built[0])
             labels[name] = built[0].y
+            for text in description(built[0]):
+                print(f"         {text}")
     if len(cards) == len(plan.tasks):
-        problems = check_data(Plan(suite, cards), labels, Selection())
+        plan = Plan(suite, cards)
+        problems = check_data(plan, labels, Selection())
+        problems += network_problems(plan)
         if problems:
-            wrong += _say(f"suite {suite.name}", [str(problem) for problem in problems])
+            wrong += _say(f"suite {suite.name}", list(dict.fromkeys(map(str, problems))))
     return wrong

@@ -59,8 +59,7 @@ def read_data(
             save_task(task, path)
         if name in plan.targets:
             labels[name] = task.y
-        # Two names of one task share a card.
-        if (known := stored.cards.get(spec.digest)) is None or Card.from_json({**known, "name": name}) != card:
+        if (known := stored.cards.get(spec.digest)) is None or Card.from_json(known) != card:
             if spec.digest in stored.cards:
                 say(f'the data of "{name}" are not those of the stored rows: their trials will be run again')
             records.append({"kind": "task", "key": spec.digest, "card": card.to_json()})

@@ -150,7 +150,7 @@ class Task:
         """One more than the largest token id; 0 where inputs are numbers."""
         if self.x.dtype.kind != "i":
             return 0
-        return 1 + int(max(arrays.extremes(part)[1] for part in (self.x, self.x_test)))
+        return 1 + int(max(arrays.extremes(part)[1] for name, part in self.parts().items() if name.startswith("x")))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -22,7 +22,11 @@ from bench.tasks.base import Task, task
 ARRAYS = ("x", "y", "x_test", "y_test", "classes")
 
 
-@task("image-folder", version=1, paths=("path",))
+def _folder_shape(*, image_size: int | None = None, channels: int | None = None, **_: Any) -> tuple[int, ...]:
+    return (channels or 3, image_size or 0, image_size or 0)  # 0: only the files tell
+
+
+@task("image-folder", version=1, paths=("path",), shape=_folder_shape)
 def read_folder(root: Path, *, path: str, image_size: int | None = None, channels: int | None = None) -> Task:
     """A folder of images with one folder per class.
 
@@ -207,7 +211,7 @@ def _cast(x: np.ndarray, dtype: type, where: str) -> np.ndarray:
     return arrays.map_rows(lambda part: part.astype(dtype), x, where=where)
 
 
-@task("table", version=1, paths=("path", "test_path"))
+@task("table", version=1, paths=("path", "test_path"), shape=(0,))  # 0: only the file tells
 def read_table(
     root: Path,
     *,
