@@ -480,3 +480,48 @@ def test_integers_that_are_no_token_ids_are_refused(x, said):
         bench.Task(eval(x, {"np": np}), np.arange(20) % 2, ["a", "b"])
     kept = bench.Task(np.arange(40, dtype=np.uint16).reshape(20, 2), np.arange(20) % 2, ["a", "b"])
     assert (kept.x.dtype, kept.vocabulary) == (np.int64, 40)
+
+
+# Plug-ins that change
+
+
+def rows_of(capfd, *arguments):
+    from bench.cli import main
+
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as done:
+        main([str(argument) for argument in arguments])
+    return done.value.code, *capfd.readouterr()
+
+
+def forget():
+    """Load plug-ins anew, as another process would."""
+    for name in [name for name in sys.modules if name.startswith("ntbench_plugin_")]:
+        del sys.modules[name]
+    del TASKS._entries["stripes"]
+
+
+CHANGED = "plug-in stripes.py has changed since its rows were made; raise version=... in its decorator"
+CLOSED = "it uses the plug-in stripes.py, and plug-ins recorded in a run folder are not executed; pass --plugin FILE"
+
+
+def test_a_plug_in_that_was_edited_since_its_rows_were_made_is_noticed(tmp_path, capfd):
+    plugin = write(tmp_path / "stripes.py", TASK)
+    path = suite(tmp_path, 'plugins = ["stripes.py"]\n[[pairs]]\ntarget = "stripes"\nsource = "digits"\n')
+    out = tmp_path / "out"
+    run_it = ("run", path, "--out", out, "--jobs", 0, "--device", "cpu")
+    assert CHANGED not in rows_of(capfd, *run_it)[2]
+    forget()
+    code, table, err = rows_of(capfd, "table", out)
+    assert (code, CLOSED in err, CHANGED in err) == (0, True, False)
+    assert "digits" in table  # judged by what is stored
+    plugin.write_text(TASK + "# a word more\n")
+    for verb in (run_it, run_it, ("table", out), ("status", out), ("report", out)):  # running changes nothing in that
+        code, _, err = rows_of(capfd, *verb)
+        assert (code, CHANGED in err) == (0, True), verb
+        if "stripes" in TASKS._entries:
+            forget()
+    plugin.write_text(TASK.replace("version=1", "version=2"))
+    rows_of(capfd, *run_it)  # makes the rows again
+    for verb in (run_it, ("table", out), ("table", out, "--plugin", plugin), ("status", out)):
+        assert CHANGED not in rows_of(capfd, *verb)[2], verb

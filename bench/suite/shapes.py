@@ -22,7 +22,7 @@ def known_shape(spec: TaskSpec) -> tuple[int, ...] | None:
     try:
         shape = known(**spec.arguments) if callable(known) else known
         return None if shape is None else tuple(int(side) for side in shape)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None  # an argument is wrong; building the task says which
 
 

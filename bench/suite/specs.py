@@ -290,8 +290,14 @@ class BackboneSpec:
 
     def refuses(self, shape: tuple[int, ...]) -> str | None:
         """Say why inputs of a shape cannot be taken, as far as the backbone declares it; None if they can."""
-        declared = BACKBONES.get(self.name).meta.get("refuses")
-        return declared(tuple(shape), **self.arguments) if declared else None
+        entry = BACKBONES.get(self.name)
+        declared = entry.meta.get("refuses")
+        try:
+            return declared(tuple(shape), **self.arguments) if declared else None
+        except Exception as error:
+            if entry.built_in:
+                raise
+            return entry.raised(error)
 
     def lanes(self, asked: int | str, shape: tuple[int, ...], machine: str) -> int:
         """Return how many trainings share a stack: what is asked for, else what measured fastest."""
