@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 NORMS = ("none", "batch")
 
 
-def _mlp_depth(widths: Sequence[int] = (64, 64), **_: Any) -> int:
+def _mlp_depth(widths: Sequence[int] = (64, 64), norm: str = "none", dropout: float = 0.0) -> int:
+    _check_norm(norm)
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise DataError(f'backbone "mlp": dropout = {dropout!r} is not within 0 <= dropout < 1')
     return len(sizes("mlp", "widths", widths))
 
 
-def _cnn_depth(channels: Sequence[int] = (16, 32, 32, 64), **_: Any) -> int:
+def _cnn_depth(channels: Sequence[int] = (16, 32, 32, 64), norm: str = "none") -> int:
+    _check_norm(norm)
     return len(sizes("cnn", "channels", channels))
 
 
@@ -76,12 +80,10 @@ def mlp(
 
     from bench.backbones.base import Backbone
 
+    _mlp_depth(widths, norm, dropout)
     widths, images = sizes("mlp", "widths", widths), len(shape) == 3
-    _check_norm(norm)
     if problem := _mlp_refuses(shape):
         raise DataError(problem)
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise DataError(f'backbone "mlp": dropout = {dropout!r} is not within 0 <= dropout < 1')
     blocks, inputs = {}, 1
     for size in shape:
         inputs *= size
