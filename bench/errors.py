@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 MAX_NAME = 200  # characters up to which a name is compared with others
 
@@ -57,7 +58,14 @@ class SuiteError(BenchError):
         The file, or a description of where the suite came from.
     problems : sequence of Problem
         At least one.
+
+    Attributes
+    ----------
+    suite : Suite or None
+        The suite, where it is well formed.
     """
+
+    suite: Any = None
 
     def __init__(self, source: str, problems: Sequence[Problem]):
         self.source = source
@@ -70,17 +78,23 @@ class SuiteError(BenchError):
         return type(self), (self.source, self.problems)
 
 
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """Return which of `choices` comes nearest to `name`; None where nothing is close."""
+    name = str(name)
+    if len(name) > MAX_NAME:
+        return None  # comparing takes time with the square of the length, and nobody meant such a name
+    by_folded = {choice.casefold(): choice for choice in choices if len(choice) <= MAX_NAME}
+    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[close[0]] if close else None
+
+
 def nearest(name: str, choices: Iterable[str]) -> str:
     """Say which of `choices` comes nearest to `name`, as a clause to end an error message with.
 
     Returns an empty string where nothing is close enough to be helpful.
     """
-    name = str(name)
-    if len(name) > MAX_NAME:
-        return ""  # comparing takes time with the square of the length, and nobody meant such a name
-    by_folded = {choice.casefold(): choice for choice in choices if len(choice) <= MAX_NAME}
-    close = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.6)
-    return f'; did you mean "{by_folded[close[0]]}"?' if close else ""
+    close = closest(name, choices)
+    return f'; did you mean "{close}"?' if close else ""
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UnknownName:

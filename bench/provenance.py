@@ -1,14 +1,18 @@
-"""What a run was made with: versions, commit, machine."""
+"""What a run was made with: versions, commit, machine, the content of plug-ins."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from bench.model_files import file_digest
+from bench.store import brief, read_records
 
 PACKAGES = (
     "ntbench",
@@ -64,6 +68,58 @@ def describe(device: str, jobs: int) -> dict[str, Any]:
         "device": device,
         "jobs": jobs,
     }
+
+
+def plugin_digests(files: Mapping[str, Path]) -> dict[str, str]:
+    """Return the digest of each plug-in file that is there, by its name in the suite; no code is run."""
+    return {name: file_digest(path) for name, path in files.items() if path.is_file()}
+
+
+def changed_plugins(
+    folder: Path, files: Mapping[str, Path], runs: Sequence[Mapping[str, Any]], keys: Callable[[], Collection[str]]
+) -> list[str]:
+    """Say which plug-ins have changed since rows of a run folder were made with them.
+
+    Their names and versions decide what a row is; this is for an author who forgot to raise the version. Modules
+    that a plug-in imports are not looked at.
+
+    Parameters
+    ----------
+    folder : Path
+    files : mapping of str to Path
+        Plug-in files by their names in the suite.
+    runs : sequence of records
+        The folder's, each with the digests of its time.
+    keys : callable
+        Returns the keys of the rows that matter; called only where a digest differs.
+
+    Returns
+    -------
+    list of str
+        A sentence for each.
+    """
+    now = plugin_digests(files)
+    if all(_digests(run).get(name, digest) == digest for run in runs for name, digest in now.items()):
+        return []
+    made, current = {}, {}
+    for record in read_records(folder, read=brief):
+        if record["kind"] == "run":
+            current = _digests(record)
+        elif record["kind"] == "trial":
+            made[record["key"]] = current
+    before = [made.get(key, {}) for key in keys()]
+    return [
+        f"plug-in {Path(name).name} has changed since its rows were made; raise version=... in its decorator if "
+        "results change, and they are made again"
+        for name, digest in now.items()
+        if any(digests.get(name, digest) != digest for digests in before)
+    ]
+
+
+def _digests(run: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return a run record's plug-in digests; none of a record by another hand or an earlier version."""
+    found = run.get("plugins")
+    return found if isinstance(found, dict) else {}
 
 
 def _processor() -> str:

@@ -143,7 +143,16 @@ class Runner:
         network = build(spec.name, shape, len(self.plan.classes(unit.target)), 0, 0, **spec.arguments).eval()
         if network.depth != spec.depth:
             raise DataError(f'backbone "{spec.name}" has {network.depth} blocks, but was declared with {spec.depth}')
-        network(network.prepare(torch.zeros((2, *shape))))
+        cards = map(self.plan.card, [unit.target, *self.plan.targets[unit.target]])
+        ids = max(card.vocabulary for card in cards if card is not None)
+        try:
+            # The largest token id, so that an embedding that is too small shows here.
+            network(network.prepare(torch.full((2, *shape), ids - 1) if ids else torch.zeros((2, *shape))))
+        except IndexError as error:
+            if not ids:
+                raise
+            message = f'backbone "{spec.name}" cannot take the token ids, which go up to {ids - 1}: {error}'
+            raise DataError(message) from error
 
     def train_sources(self, models: Sequence[SourceModel]) -> list[dict[str, Any]]:
         """Train and keep source models of one shape."""

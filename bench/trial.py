@@ -17,7 +17,7 @@ class Card:
     Attributes
     ----------
     name : str
-        What the suite calls it.
+        What the suite calls it; two names of one task are told apart by nothing else, so it is not compared.
     fingerprint : str
         Digest of the data at their own shape.
     version : int
@@ -43,9 +43,11 @@ class Card:
         fingerprint tells data apart, so that two cards may be equal whatever they note.
     test_counts : tuple of int
         Test examples of each class; empty in ledgers that were written before they were kept.
+    vocabulary : int
+        One more than the largest token id; 0 where inputs are numbers.
     """
 
-    name: str
+    name: str = field(compare=False)
     fingerprint: str
     version: int
     classes: tuple[str, ...]
@@ -76,6 +78,8 @@ class Card:
         if self.majority is None or len(self.test_counts) != len(self.class_counts) or not self.n_test:
             return None
         return self.test_counts[self.majority] / self.n_test
+
+    vocabulary: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-able values."""

@@ -237,7 +237,10 @@ def test_what_a_strategy_yields_is_checked_with_the_suite(tmp_path, body, said):
     [
         (3, "Backbone({'b1': block}, 5)", 'backbone "odd" has 1 blocks, but was declared with 3'),
         (1, "None", 'backbone "odd" returned NoneType, not a Backbone'),
-        (1, "block", 'backbone "odd" returned Sequential, not a Backbone'),
+        (1, "[]", 'backbone "odd" returned an empty list, not a Backbone, a torch.nn.Sequential or a list of modules'),
+        (1, "torch.nn.Sequential(torch.nn.Flatten())", 'backbone "odd" returned modules without weights'),
+        (1, "torch.nn.Sequential(torch.nn.Linear(3, 5))", r"through block b1: .*shapes cannot be multiplied"),
+        (1, "[torch.nn.Conv2d(1, 4, 3)]", r"returns features of shape \('N', 4, 6, 6\), not \(N, width\): end with"),
         (1, "Backbone({'b1': block}, 7)", "shapes cannot be multiplied"),
     ],
 )
@@ -393,3 +396,132 @@ def test_tables_whose_columns_differ_are_refused_before_anything_trains(tmp_path
     with pytest.raises(SuiteError, match="pair b -> a: The source has 3 columns and the target 2"):
         bench.run(suite(tmp_path, tables, backbone=MLP), tmp_path / "out", jobs=0)
     assert not (tmp_path / "out" / "sources").exists()
+
+
+# Token ids
+
+
+WORDS = """
+from torch import nn
+import bench
+
+@bench.backbone("bag", integers=True)
+def bag(shape, *, vocabulary=50, width=8):
+    return [nn.Embedding(vocabulary, width), nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * width, width), nn.ReLU())]
+
+@bench.task("words")
+def words(root, *, shift=0):
+    rng = bench.generator("words", shift)
+    y = rng.integers(0, 2, 200)
+    return bench.Task(rng.integers(0, 4, (200, 6)) + 4 * y[:, None] + shift, y, ["low", "high"])
+"""
+WORDS_SUITE = """
+    plugins       = ["words.py"]
+    backbones     = [{backbones}]
+    strategies    = ["zero-shot", "feature-extraction", "fine-tune", "layer-transfer"]
+    target_sizes  = [20]
+    seeds         = 1
+    recipe        = {{ steps = 30, checkpoints = 1, learning_rates = [0.3] }}
+    source_recipe = {{ steps = 100, checkpoints = 1 }}
+    [tasks]
+    moved   = {{ task = "words", shift = 1{change} }}
+    numbers = "moons"
+    [[pairs]]
+    target = "words"
+    source = "moved"
+"""
+
+
+def words_suite(tmp_path, backbones='"bag"', change=""):
+    write(tmp_path / "words.py", WORDS)
+    return write(tmp_path / "mine.toml", dedent(WORDS_SUITE).format(backbones=backbones, change=change))
+
+
+def test_token_ids_go_through_every_strategy_and_measure(tmp_path):
+    rows = run(words_suite(tmp_path))
+    best = rows.set_index(["strategy", "transfer_depth", "frozen_depth"]).test_accuracy
+    assert set(rows.strategy) == {"scratch", "zero-shot", "feature-extraction", "fine-tune", "layer-transfer"}
+    assert best["zero-shot", 2, 2] > 0.8  # the source's embedding tells low from high
+    assert best["feature-extraction", 2, 2] > 0.8
+    assert rows[rows.source == "moved"].frechet_distance.notna().all()
+
+
+@pytest.mark.parametrize(
+    ("backbones", "change", "said"),
+    [
+        ('"bag", "mlp"', "", 'target "words": backbone "mlp" takes numbers, the inputs are token ids'),
+        ('{ backbone = "bag", vocabulary = 8 }', "", "cannot take the token ids, which go up to 8"),
+        ('"bag"', ", input_noise = 0.1", "input_noise: needs images or a table of numbers; task holds token ids"),
+        ('"bag"', ", rotation = 90", "rotation: needs images or a table of numbers"),
+    ],
+)
+def test_what_token_ids_cannot_do_is_said_before_anything_trains(tmp_path, backbones, change, said):
+    with pytest.raises(SuiteError, match=said):
+        bench.run(words_suite(tmp_path, backbones, change), tmp_path / "out", jobs=0)
+    assert not list((tmp_path / "out" / "sources").glob("*"))
+
+
+def test_numbers_and_token_ids_make_no_pair(tmp_path):
+    path = words_suite(tmp_path)
+    path.write_text(path.read_text().replace('source = "moved"', 'source = "numbers"'))
+    with pytest.raises(SuiteError, match="pair numbers -> words: the source's inputs are numbers, the target's token"):
+        bench.run(path, tmp_path / "out", jobs=0)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ("[[0, -1]] * 20", "token ids must be 0 or more, got -1"),
+        ("np.zeros((20, 1, 4, 4), int)", r"token ids integers of shape N x T; got int64 of shape \(20, 1, 4, 4\)"),
+    ],
+)
+def test_integers_that_are_no_token_ids_are_refused(x, said):
+    with pytest.raises(DataError, match=said):
+        bench.Task(eval(x, {"np": np}), np.arange(20) % 2, ["a", "b"])
+    kept = bench.Task(np.arange(40, dtype=np.uint16).reshape(20, 2), np.arange(20) % 2, ["a", "b"])
+    assert (kept.x.dtype, kept.vocabulary) == (np.int64, 40)
+
+
+# Plug-ins that change
+
+
+def rows_of(capfd, *arguments):
+    from bench.cli import main
+
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as done:
+        main([str(argument) for argument in arguments])
+    return done.value.code, *capfd.readouterr()
+
+
+def forget():
+    """Load plug-ins anew, as another process would."""
+    for name in [name for name in sys.modules if name.startswith("ntbench_plugin_")]:
+        del sys.modules[name]
+    del TASKS._entries["stripes"]
+
+
+CHANGED = "plug-in stripes.py has changed since its rows were made; raise version=... in its decorator"
+CLOSED = "it uses the plug-in stripes.py, and plug-ins recorded in a run folder are not executed; pass --plugin FILE"
+
+
+def test_a_plug_in_that_was_edited_since_its_rows_were_made_is_noticed(tmp_path, capfd):
+    plugin = write(tmp_path / "stripes.py", TASK)
+    path = suite(tmp_path, 'plugins = ["stripes.py"]\n[[pairs]]\ntarget = "stripes"\nsource = "digits"\n')
+    out = tmp_path / "out"
+    run_it = ("run", path, "--out", out, "--jobs", 0, "--device", "cpu")
+    assert CHANGED not in rows_of(capfd, *run_it)[2]
+    forget()
+    code, table, err = rows_of(capfd, "table", out)
+    assert (code, CLOSED in err, CHANGED in err) == (0, True, False)
+    assert "digits" in table  # judged by what is stored
+    plugin.write_text(TASK + "# a word more\n")
+    for verb in (run_it, run_it, ("table", out), ("status", out), ("report", out)):  # running changes nothing in that
+        code, _, err = rows_of(capfd, *verb)
+        assert (code, CHANGED in err) == (0, True), verb
+        if "stripes" in TASKS._entries:
+            forget()
+    plugin.write_text(TASK.replace("version=1", "version=2"))
+    rows_of(capfd, *run_it)  # makes the rows again
+    for verb in (run_it, ("table", out), ("table", out, "--plugin", plugin), ("status", out)):
+        assert CHANGED not in rows_of(capfd, *verb)[2], verb

@@ -252,9 +252,9 @@ def test_a_file_that_cannot_be_used_is_said_before_anything_trains(tmp_path, job
 
 
 def test_a_network_that_cannot_take_the_target_is_said_before_anything_trains(tmp_path):
-    with pytest.raises(SuiteError, match=r"backbone vgg11, target digits: .*at least 32 x 32 pixels, got 8 x 8"):
+    with pytest.raises(SuiteError, match=r'backbones\[1\]: backbone "vgg11" needs images of at least 32 x 32'):
         bench.run({**SUITE, "backbones": [CNN, "vgg11"]}, tmp_path, jobs=0)
-    with pytest.raises(SuiteError, match=r'backbone cnn, target digits: unknown norm "bach"; did you mean "batch"'):
+    with pytest.raises(SuiteError, match=r'backbones\[0\]: unknown norm "bach"; did you mean "batch"'):
         bench.run({**SUITE, "backbones": [{**CNN, "norm": "bach"}]}, tmp_path, jobs=0)
     assert not kept(tmp_path)
 

@@ -33,7 +33,9 @@ class _Subject:
 
     def inputs(self, network: Backbone) -> Tensor:
         rng = generator("contract", list(self.shape))
-        if len(self.shape) == 3:
+        if network.integers:
+            x = torch.from_numpy(rng.integers(0, 2, (_BATCH, *self.shape)))  # ids of any vocabulary
+        elif len(self.shape) == 3:
             x = torch.from_numpy(rng.integers(0, 256, (_BATCH, *self.shape), dtype="uint8"))
         else:
             x = torch.from_numpy(rng.standard_normal((_BATCH, *self.shape)))

@@ -5,33 +5,68 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bench.errors import DataError
+from bench.identity import canonical
 from bench.registry import BACKBONES
 
 
 def backbone(
     name: str,
     *,
-    depth: int | Callable[..., int],
+    depth: int | Callable[..., int] | None = None,
     version: int = 1,
     lanes: Callable[[tuple[int, ...], str], int] | None = None,
+    integers: bool = False,
+    refuses: Callable[..., str | None] | None = None,
     **meta: Any,
 ) -> Callable:
-    """Register a function ``(shape, **arguments) -> Backbone`` (decorator).
+    """Register a function from an input's shape and its own arguments to a network without a head (decorator).
+
+    The function returns a ``torch.nn.Sequential``, or a list of modules, of which each with weights is a block
+    (:func:`bench.backbones.base.of_modules`); or a :class:`~bench.backbones.base.Backbone`, where blocks are to
+    have names or inputs other constants. The harness adds the head.
 
     Parameters
     ----------
     name : str
-    depth : int or callable
-        Number of blocks L, or a function from the backbone's arguments to it; known without building
-        the network, so that a plan needs no torch.
+    depth : int or callable, optional
+        Number of blocks L, or a function from the backbone's arguments to it: with it, a plan needs no
+        torch. Without it, the blocks are counted in a network that is built without memory.
+    version : int
+        Raise it when the network changes: rows of the old version are then no longer reused.
     lanes : callable, optional
         For a backbone made of layers that :class:`bench.backbones.stack.Stack` can put side by side: from
         the shape of an input and the machine ("cpu" or "cuda") to how many trainings to stack, as
         measured. Without it, one is trained after the other.
+    integers : bool
+        Whether it takes token ids, int64 of shape (N, T), instead of numbers.
+    refuses : callable, optional
+        From the shape of an input, and the backbone's arguments, to why it cannot be taken, or None: known
+        without building the network.
     """
 
     def register(function: Callable) -> Callable:
-        BACKBONES.register(name, function, version=version, given=1, depth=depth, lanes=lanes, **meta)
+        known = depth if depth is not None else _counted(name)
+        facts = {"depth": known, "lanes": lanes, "integers": integers, "refuses": refuses, **meta}
+        BACKBONES.register(name, function, version=version, given=1, **facts)
         return function
 
     return register
+
+
+def _counted(name: str) -> Callable[..., int]:
+    """Return a function that counts the blocks of a backbone that does not declare them."""
+    known: dict[str, int] = {}
+
+    def depth(**arguments: Any) -> int:
+        from bench.backbones.trial_shapes import first_built
+
+        key = canonical(arguments)
+        if key not in known:
+            try:
+                known[key] = first_built(name, arguments)[1].depth
+            except DataError as error:
+                raise DataError(f'backbone "{name}" {error}') from error
+        return known[key]
+
+    return depth

@@ -33,7 +33,16 @@ def _lanes(shape: tuple[int, ...], machine: str) -> int:
     return _LANES if shape[-1] * shape[-2] <= _SMALL_IMAGE else 1
 
 
-@backbone("lenet", depth=_depth, lanes=_lanes)
+def _refuses(shape: tuple[int, ...], **_: Any) -> str | None:
+    if len(shape) == 3 and min(shape[1:]) >= SMALLEST:
+        return None
+    return (
+        f'backbone "lenet" needs images (C, H, W) of at least {SMALLEST} x {SMALLEST}, '
+        f"got inputs of shape {tuple(shape)}"
+    )
+
+
+@backbone("lenet", depth=_depth, lanes=_lanes, refuses=_refuses)
 def lenet(shape: tuple[int, ...], *, channels: Sequence[int] = (6, 16), hidden: Sequence[int] = (120, 84)) -> Backbone:
     """LeNet-5: two 5 x 5 convolutions with pooling, then hidden layers (LeCun et al., Proceedings of the IEEE, 1998).
 
@@ -61,11 +70,8 @@ def lenet(shape: tuple[int, ...], *, channels: Sequence[int] = (6, 16), hidden: 
     from bench.backbones.base import Backbone
 
     channels, hidden = _channels(channels), sizes("lenet", "hidden", hidden)
-    if len(shape) != 3 or min(shape[1:]) < SMALLEST:
-        raise DataError(
-            f'backbone "lenet" needs images (C, H, W) of at least {SMALLEST} x {SMALLEST}, '
-            f"got inputs of shape {tuple(shape)}"
-        )
+    if problem := _refuses(shape):
+        raise DataError(problem)
     blocks: dict[str, nn.Module] = {}
     inputs, sides = shape[0], list(shape[1:])
     for index, outputs in enumerate(channels):

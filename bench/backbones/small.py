@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 NORMS = ("none", "batch")
 
 
-def _mlp_depth(widths: Sequence[int] = (64, 64), **_: Any) -> int:
+def _mlp_depth(widths: Sequence[int] = (64, 64), norm: str = "none", dropout: float = 0.0) -> int:
+    _check_norm(norm)
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise DataError(f'backbone "mlp": dropout = {dropout!r} is not within 0 <= dropout < 1')
     return len(sizes("mlp", "widths", widths))
 
 
-def _cnn_depth(channels: Sequence[int] = (16, 32, 32, 64), **_: Any) -> int:
+def _cnn_depth(channels: Sequence[int] = (16, 32, 32, 64), norm: str = "none") -> int:
+    _check_norm(norm)
     return len(sizes("cnn", "channels", channels))
 
 
@@ -41,7 +45,17 @@ def _cnn_lanes(shape: tuple[int, ...], machine: str) -> int:
     return _CNN_LANES if shape[-1] * shape[-2] <= _SMALL_IMAGE else 1
 
 
-@backbone("mlp", depth=_mlp_depth, lanes=_mlp_lanes)
+def _mlp_refuses(shape: tuple[int, ...], **_: Any) -> str | None:
+    if len(shape) in (1, 3):
+        return None
+    return f'backbone "mlp" needs tables (D,) or images (C, H, W), got inputs of shape {tuple(shape)}'
+
+
+def _cnn_refuses(shape: tuple[int, ...], **_: Any) -> str | None:
+    return None if len(shape) == 3 else f'backbone "cnn" needs images (C, H, W), got inputs of shape {tuple(shape)}'
+
+
+@backbone("mlp", depth=_mlp_depth, lanes=_mlp_lanes, refuses=_mlp_refuses)
 def mlp(
     shape: tuple[int, ...], *, widths: Sequence[int] = (64, 64), norm: str = "none", dropout: float = 0.0
 ) -> Backbone:
@@ -66,12 +80,10 @@ def mlp(
 
     from bench.backbones.base import Backbone
 
+    _mlp_depth(widths, norm, dropout)
     widths, images = sizes("mlp", "widths", widths), len(shape) == 3
-    _check_norm(norm)
-    if len(shape) not in (1, 3):
-        raise DataError(f'backbone "mlp" needs tables (D,) or images (C, H, W), got inputs of shape {tuple(shape)}')
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise DataError(f'backbone "mlp": dropout = {dropout!r} is not within 0 <= dropout < 1')
+    if problem := _mlp_refuses(shape):
+        raise DataError(problem)
     blocks, inputs = {}, 1
     for size in shape:
         inputs *= size
@@ -87,7 +99,7 @@ def mlp(
     return Backbone(blocks, inputs, mean, std)
 
 
-@backbone("cnn", depth=_cnn_depth, lanes=_cnn_lanes)
+@backbone("cnn", depth=_cnn_depth, lanes=_cnn_lanes, refuses=_cnn_refuses)
 def cnn(shape: tuple[int, ...], *, channels: Sequence[int] = (16, 32, 32, 64), norm: str = "none") -> Backbone:
     """Small convolutional network, one block a 3 x 3 convolution.
 
@@ -115,8 +127,8 @@ def cnn(shape: tuple[int, ...], *, channels: Sequence[int] = (16, 32, 32, 64), n
 
     channels = sizes("cnn", "channels", channels)
     _check_norm(norm)
-    if len(shape) != 3:
-        raise DataError(f'backbone "cnn" needs images (C, H, W), got inputs of shape {tuple(shape)}')
+    if problem := _cnn_refuses(shape):
+        raise DataError(problem)
     blocks, inputs, side = {}, shape[0], min(shape[1:])
     for index, outputs in enumerate(channels):
         last = index == len(channels) - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.backbones.declare import backbone
 from bench.backbones.vision_names import VISION_FACTS, Facts, shape_problem
@@ -39,7 +39,11 @@ def _register(name: str, facts: Facts) -> None:
     DataError
         For images of a size that the network cannot take, or weights that are not there.
     """
-    backbone(name, depth=facts.depth)(function)
+
+    def refuses(shape: tuple[int, ...], **_: Any) -> str | None:
+        return shape_problem(name, shape)
+
+    backbone(name, depth=facts.depth, refuses=refuses)(function)
 
 
 for _name, _facts in VISION_FACTS.items():

@@ -59,7 +59,7 @@ def construct(name: str, shape: tuple[int, ...], weights: str | None = None, dow
     if weights is None:
         return _random(name, shape)
     chosen = find_weights(name, weights)
-    _ensure_file(chosen, name, download)
+    ensure_file(chosen, name, download)
     published = _cut(name, _load(name, chosen), 3, published=True)
     native = not _size_arguments(name, shape) or tuple(shape[1:]) == tuple(chosen.meta["min_size"])
     if shape[0] == 3 and native:
@@ -199,7 +199,7 @@ def _replace_stem(model: nn.Module, channels: int) -> None:
     setattr(model.get_submodule(parent), attribute, new)
 
 
-def _ensure_file(weights: Enum, name: str, download: bool) -> None:
+def ensure_file(weights: Enum, name: str, download: bool) -> None:
     """Check that published weights are in torch hub's folder, whole, or may be fetched to there."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     path = folder / Path(weights.url).name

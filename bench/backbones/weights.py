@@ -8,7 +8,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -172,7 +172,12 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def load_into(
-    network: Backbone, state: Mapping[str, Tensor], *, blocks_only: bool = False, adapt: bool = False
+    network: Backbone,
+    state: Mapping[str, Tensor],
+    *,
+    blocks_only: bool = False,
+    adapt: bool = False,
+    free: Collection[str] = (),
 ) -> LoadReport:
     """Copy a state dict into a network, all of it or nothing.
 
@@ -189,6 +194,8 @@ def load_into(
         (its weights summed for a single channel, repeated in turn and scaled by 3 / C for others), and
         a vision transformer's position embeddings to another image size (interpolated, as torchvision
         does it). Without it such entries are of the wrong shape.
+    free : collection of str
+        Entries (our names) that are left as they are, whatever shape they have in the state dict.
 
     Raises
     ------
@@ -203,6 +210,8 @@ def load_into(
         state = {key: tensor for key, tensor in state.items() if not key.startswith("head.")}
         own = {key: tensor for key, tensor in own.items() if not key.startswith("head.")}
     adapted = _adapt(network, state, own) if adapt else []
+    both = own.keys() & state.keys() & set(free)
+    state, own = ({key: tensor for key, tensor in part.items() if key not in both} for part in (state, own))
     names = {ours: original for original, ours in network.original_names.items()} if foreign else {}
     _check_fit(state, own, names)
     with torch.no_grad():
@@ -299,7 +308,7 @@ def _check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], names: Ma
     if parts:
         message = f"the state dict does not fit the network ({len(own)} entries): " + "; ".join(parts)
         if all(key.startswith("head.") for key in (*missing, *unexpected, *shapes)):
-            message += "; all of them belong to the head, the blocks fit (blocks_only)"
+            message += "; the blocks fit, the head does not: leave classes out, or name as many as the file's head has"
         raise DataError(message)
     bad = [names.get(key, key) for key, tensor in state.items() if not torch.isfinite(tensor).all()]
     if bad:

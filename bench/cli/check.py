@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bench.registry import Entry
     from bench.suite import Suite
 
-# Inputs on which a backbone is tried, small first: it may refuse those that it cannot take.
-SHAPES = ((1, 8, 8), (16,), (3, 32, 32), (3, 64, 64), (3, 96, 96), (3, 224, 224), (3, 299, 299))
 OFFLINE = {
     "tasks": ("digits", "printed-digits", "glyphs", "patches", "noise", "moons"),
     "backbones": ("mlp", "cnn"),
@@ -157,20 +155,15 @@ def _check_task(entry: Entry) -> list[str]:
 
 def _check_backbone(entry: Entry) -> list[str]:
     from bench.backbones.contract import check_backbone
+    from bench.backbones.trial_shapes import first_built
     from bench.errors import BenchError
 
     _demand_defaults(entry)
-    refusals = []
-    for shape in SHAPES:
-        try:
-            entry.function(shape)
-        except BenchError as error:
-            refusals.append(str(error))
-        except Exception as error:
-            refusals.append(f"for inputs of shape {shape}: {type(error).__name__}: {error}")
-        else:
-            return check_backbone(entry.name, shape)
-    return [f"can be built for none of the inputs it was tried on: {refusal}" for refusal in dict.fromkeys(refusals)]
+    try:
+        shape, _ = first_built(entry.name, {})
+    except BenchError as error:
+        return [str(error)]
+    return check_backbone(entry.name, shape)
 
 
 def _check_strategy(entry: Entry) -> list[str]:
@@ -220,11 +213,18 @@ CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
 
 
 def _check_suite(path: Path, data: bool) -> int:
+    from bench.cli.check_suite import model_problems, sound_part
     from bench.cli.wording import counted
+    from bench.errors import SuiteError
     from bench.suite import Plan, load_suite
     from bench.suite.count import count
 
-    suite = load_suite(path)
+    try:
+        suite = load_suite(path, further=model_problems)
+    except SuiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        part = sound_part(error.suite) if data and error.suite else None
+        return len(error.problems) + (_check_data(part) if part else 0)
     counts = count(Plan(suite))
     models, trials = counts.all_models.total, counts.all_trials.total
     if data:
@@ -238,7 +238,9 @@ def _check_suite(path: Path, data: bool) -> int:
 
 def _check_data(suite: Suite) -> int:
     """Build every task, run its contract, and check what only data can show."""
+    from bench.cli.check_suite import description
     from bench.launch.data import check_data, notes
+    from bench.launch.networks import network_problems
     from bench.suite import Plan, Selection
     from bench.tasks.base import Task
     from bench.tasks.build import build_task, card_of
@@ -258,11 +260,14 @@ def _check_data(suite: Suite) -> int:
         if built:
             cards[spec.digest] = card_of(built[0])
             pools[name] = Pool.of(built[0])
+            for text in description(built[0]):
+                print(f"         {text}")
     if len(cards) == len(plan.tasks):
         plan = Plan(suite, cards)
         problems = check_data(plan, pools, Selection())
+        problems += network_problems(plan)
         if problems:
-            wrong += _say(f"suite {suite.name}", [str(problem) for problem in problems])
+            wrong += _say(f"suite {suite.name}", list(dict.fromkeys(map(str, problems))))
         for note in [] if problems else notes(plan, pools):
             print(f"note     {note}")
     return wrong

@@ -48,7 +48,7 @@ def gather(folder: Path, *, details: bool = True) -> Material:
 
 
 def _from_ledger(folder: Path, details: bool) -> Material:
-    from bench.cli.stored import suites_of
+    from bench.cli.stored import plugin_notes, suites_of
 
     stored = read_stored(folder)
     tasks = {card["name"]: card for card in stored.cards.values()}
@@ -59,6 +59,7 @@ def _from_ledger(folder: Path, details: bool) -> Material:
             material.weights = lambda: load_weights(folder)
     suites, problems = suites_of(folder, stored)
     material.notes += [f"{problem}; its rows are taken as they are" for problem in problems]
+    material.notes += plugin_notes(folder, stored)
     rows = load_results(folder)
     material.notes += rows.attrs.get("warnings", [])
     runs = material.made.last_runs()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _HOLD = "\x00=\x00"
 KINDS = ("tasks", "changes", "backbones", "strategies", "measures", "weightings")
+RECIPE = "recipe"
 
 
 def registries() -> dict[str, Registry]:
@@ -31,14 +32,14 @@ def registries() -> dict[str, Registry]:
 
 def list_names(
     kind: Annotated[
-        str | None, typer.Argument(metavar="|".join(KINDS), help="What to list; all kinds by default.")
+        str | None, typer.Argument(metavar="|".join((*KINDS, RECIPE)), help="What to list; all names by default.")
     ] = None,
     plugin: Plugins = None,
 ) -> None:
     """List what a suite can name.
 
     Tasks, changes to them, backbones, strategies, measures of similarity and weightings; with a kind,
-    what each is and its arguments with their defaults.
+    what each is and its arguments with their defaults. "recipe" lists the keys of [recipe] and [source_recipe].
     """
     from bench.errors import unknown
     from bench.registry import load_packages, load_plugin
@@ -51,8 +52,10 @@ def list_names(
         _print_names(known)
     elif kind in known:
         _print_entries(known[kind])
+    elif kind == RECIPE:
+        _print_recipe()
     else:
-        raise unknown("kind of name", kind, KINDS)
+        raise unknown("kind of name", kind, (*KINDS, RECIPE))
 
 
 def _print_names(known: dict[str, Registry]) -> None:
@@ -60,7 +63,7 @@ def _print_names(known: dict[str, Registry]) -> None:
         names = registry.names()
         print(f"{kind} ({len(names)})")
         print(textwrap.indent(_wrap(", ".join(names), _width() - 2), "  "))
-    print("\nntbench list KIND says what each is and what arguments it takes.")
+    print("\nntbench list KIND says what each is and what arguments it takes; ntbench list recipe, the recipe's keys.")
 
 
 def _print_entries(registry: Registry) -> None:
@@ -68,6 +71,21 @@ def _print_entries(registry: Registry) -> None:
         entry = registry.get(name)
         print(name)
         for text in filter(None, [entry.summary, arguments_of(entry)]):
+            print(textwrap.indent(_wrap(text, _width() - 4), "    "))
+
+
+def _print_recipe() -> None:
+    """Print each key of a recipe: what it means, its default, that of source models, and what is allowed."""
+    from bench.suite.model import SOURCE_RECIPE, Recipe
+    from bench.suite.recipe_keys import allowed, meanings
+
+    meaning = meanings()
+    for name, field in Recipe.model_fields.items():
+        default = f"{name} = {_toml(field.default)}"
+        if name in SOURCE_RECIPE:
+            default += f" ([source_recipe]: {_toml(SOURCE_RECIPE[name])})"
+        print(name)
+        for text in (meaning.get(name, ""), f"{default}; {allowed(name)}"):
             print(textwrap.indent(_wrap(text, _width() - 4), "    "))
 
 

@@ -71,6 +71,57 @@ def {function}(depth, *, copied_lr=None):
 '''
 
 
+BACKBONE = '''\
+"""A backbone of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+from torch import nn
+
+import bench
+
+
+@bench.backbone("{name}", version=1)  # raise the version when the network changes
+def {function}(shape, *, width=16):  # further arguments can be set in a suite: {{ backbone = "{name}", width = 32 }}
+    """Two convolutions and a hidden layer, for images of any size."""
+    return nn.Sequential(  # each module with weights is a block, the others belong to the block before them
+        nn.Conv2d(shape[0], width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),  # shape is (C, H, W)
+        nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(width, width), nn.ReLU(),
+    )  # the harness adds the head: no classifier here
+'''
+
+MEASURE = '''\
+"""A measure of similarity of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import numpy as np
+
+import bench
+
+
+@bench.measure("{name}", version=1)  # raise the version when its values change
+def {function}(view):
+    """Distance between the mean features of source and target under the source model; 0 is near."""
+    source, target = view.source_features, view.target_features  # M x width and N x width, of train examples
+    return float(np.linalg.norm(source.mean(0) - target.mean(0)))
+'''
+
+CHANGE = '''\
+"""A change to tasks of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import numpy as np
+
+import bench
+
+
+@bench.change("{function}", version=1)  # raise the version when its results change
+def {function}(task, rng, *, share=0.2):  # in a suite: {{ task = "digits", {function} = 0.5 }}
+    """Blank a random share of all values."""
+
+    def blanked(x):
+        return np.where(rng.random(x.shape) < share, x.dtype.type(0), x)
+
+    return task.changed(x=blanked(task.x), x_test=blanked(task.x_test))  # never in place
+'''
+
 WEIGHTING = '''\
 """A weighting of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
 
@@ -117,6 +168,28 @@ def strategy(name: Name, folder: Into = Path()) -> None:
     file = _path(folder, name.replace("-", "_"), ".py")
     _write(file, STRATEGY.format(name=name, file=file.name, function=_identifier(name)))
     print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], strategies = ["{name}"]')
+
+
+def backbone(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a backbone of your own."""
+    file = _path(folder, name.replace("-", "_"), ".py")
+    _write(file, BACKBONE.format(name=name, file=file.name, function=_identifier(name)))
+    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], backbones = ["{name}"]')
+
+
+def measure(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a measure of similarity of your own."""
+    file = _path(folder, name.replace("-", "_"), ".py")
+    _write(file, MEASURE.format(name=name, file=file.name, function=_identifier(name)))
+    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], measures = ["{name}"]')
+
+
+def change(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a change to tasks of your own."""
+    file, function = _path(folder, name.replace("-", "_"), ".py"), _identifier(name)
+    _write(file, CHANGE.format(file=file.name, function=function))
+    used = f'{{ task = "digits", {function} = 0.5 }}'
+    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], and in [tasks]: mine = {used}')
 
 
 def weighting(name: Name, folder: Into = Path()) -> None:

@@ -115,7 +115,7 @@ def _describe(name: str, task: Task) -> None:
 
     from bench.tasks.build import card_of
 
-    kind = "image, C x H x W" if task.is_image else "table row"
+    kind = "image, C x H x W" if task.is_image else "token ids" if task.vocabulary else "table row"
     print(f"{name}: {_shape_text(task.shape)} ({kind}, {task.x.dtype})")
     print(f"  {len(task.y):,} train, {len(task.y_test):,} test; {len(task.classes)} classes, train + test examples:")
     counts = [np.bincount(y, minlength=len(task.classes)) for y in (task.y, task.y_test)]

@@ -116,7 +116,7 @@ class FolderState(TypedDict):
     damage : str or None
         Lines of the ledger that are ignored.
     problems : list of str
-        Why a suite cannot be read again.
+        Why a suite cannot be read again, and plug-ins that have changed since rows were made.
     last_run : dict or None
         What the last run was made with: versions, machine, commit.
     """
@@ -197,7 +197,7 @@ def read_folder_once(folder: Path) -> tuple[Stored, Failures]:
 
 def state_of(folder: Path, stored: Stored, failures: Failures) -> FolderState:
     """Gather what there is to say of a folder."""
-    from bench.cli.stored import suites_of
+    from bench.cli.stored import plugin_notes, suites_of
     from bench.holding import is_held
     from bench.launch.folder import LOGS
 
@@ -219,7 +219,7 @@ def state_of(folder: Path, stored: Stored, failures: Failures) -> FolderState:
         "a_failed_key": next(iter(failures.records), None),
         "logs": str(folder / LOGS) if (folder / LOGS).is_dir() else None,
         "damage": str(stored.damage) or None,
-        "problems": problems,
+        "problems": [*problems, *plugin_notes(folder, stored)],
         "last_run": last,
     }
 

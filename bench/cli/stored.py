@@ -67,8 +67,28 @@ def _refuse_plugins(suite: Suite) -> None:
     for plugin in suite.plugins:
         path = suite.resolve(plugin)
         if not is_loaded(path):
-            what = f"it names the plug-in {path.name}" if path.is_file() else f"no plug-in file at {path}"
-            raise BenchError(f"{what}: code in a run folder is not run unasked; --plugin FILE does, if you trust it")
+            what = f"it uses the plug-in {path.name}" if path.is_file() else f"no plug-in file at {path}"
+            raise BenchError(
+                f"{what}, and plug-ins recorded in a run folder are not executed; pass --plugin FILE to allow it"
+            )
+
+
+def plugin_notes(folder: Path, stored: Stored) -> list[str]:
+    """Say which plug-ins have changed since a folder's rows were made; their files are read, not executed."""
+    from bench.provenance import changed_plugins
+    from bench.results import load_results
+    from bench.suite import Suite
+
+    notes: list[str] = []
+    for run in {run["suite"]: run for run in stored.runs}.values():
+        try:
+            suite = Suite.from_run(run["config"], folder)
+        except (BenchError, KeyError, TypeError, ValueError):
+            continue  # said where the suite is read
+        files = {name: suite.resolve(name) for name in suite.plugins}
+        mine = [other for other in stored.runs if other["suite"] == run["suite"]]
+        notes += changed_plugins(folder, files, mine, lambda: list(load_results(folder)["key"]))
+    return list(dict.fromkeys(notes))
 
 
 def _first_line(error: BaseException) -> str:
@@ -116,6 +136,7 @@ def comparisons_of(folder: Path) -> tuple[pd.DataFrame, list[str]]:
         return _committed(folder)
     stored = read_folder(folder)
     suites, warnings = suites_of(folder, stored)
+    warnings += plugin_notes(folder, stored)
     parts = [_judged(suite, folder) for suite in suites]
     known, configs = {suite.name for suite in suites}, {run["suite"]: run.get("config", {}) for run in stored.runs}
     rows = load_results(folder)

@@ -121,7 +121,14 @@ def run_suite(
             plan = _read_data(suite, stored, ledger, work, progress, selection, stored.machine or means.device)
             part = Part(plan, selection, shard)
             progress.note(layout(plan))
-            what = {"suite": suite.name, "layout": plan.machine, "config": suite.to_run(ledger.folder)}
+            config = suite.to_run(ledger.folder)
+            what = {"suite": suite.name, "layout": plan.machine, "config": config}
+            if plugins := dict(zip(config["plugins"], map(suite.resolve, suite.plugins), strict=True)):
+                what["plugins"] = provenance.plugin_digests(plugins)
+                for note in provenance.changed_plugins(
+                    ledger.folder, plugins, stored.runs, lambda: [t.key for t in part.trials() if t.key in stored.done]
+                ):
+                    progress.note(note)
             how = {"launcher": means.launcher} | ({"shard": str(shard)} if shard else {})
             ledger.append({"kind": "run", **provenance.describe(means.device, launcher.jobs), **how, **what})
             folder = RunFolder(ledger)

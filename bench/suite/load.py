@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import BenchError, DataError, Problem, SuiteError, nearest
-from bench.registry import MEASURES, TASKS, load_plugin
+from bench.errors import BenchError, DataError, Problem, SuiteError, closest, nearest
+from bench.registry import BACKBONES, MEASURES, TASKS, load_plugin
 from bench.suite.lines import with_line
 from bench.suite.model import Pairs, Recipe, Statistics, Suite
-from bench.suite.specs import TaskReader, missing_file, read_backbone, read_model
+from bench.suite.shapes import shape_problems
+from bench.suite.specs import BackboneSpec, TaskReader, TaskSpec, missing_file, read_backbone, read_model
 from bench.suite.standardise import RULES, check_standardise
 from bench.suite.strategies import read_strategies
 from bench.suite.weightings import UNIFORM, read_weightings
@@ -32,8 +33,15 @@ MAX_TRIALS = 100_000_000  # more than anybody trains: planning them takes minute
 MAX_MODELS = 1_000_000  # source models, each of which is a file
 
 
+Further = Callable[[Suite], list[Problem]]
+
+
 def load_suite(
-    source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[str, ...] = (), *, files: bool = True
+    source: str | Path | Mapping[str, Any] | Suite,
+    plugins: tuple[str, ...] = (),
+    *,
+    files: bool = True,
+    further: Further = lambda suite: [],
 ) -> Suite:
     """Read and check a suite.
 
@@ -45,6 +53,9 @@ def load_suite(
         Plug-in files to load besides those that the suite names.
     files : bool
         Whether the files of handed-in models must be there; stored rows can be read without them.
+    further : callable
+        From the suite, or from what of a malformed one is well formed, to more problems, which are said with
+        the others.
 
     Returns
     -------
@@ -59,23 +70,25 @@ def load_suite(
     """
     for plugin in plugins:
         load_plugin(plugin)
-    suite, where, text = _parse(source)
+    suite, where, text = _parse(source, further)
     for plugin in suite.plugins:
         load_plugin(suite.resolve(plugin))
     if plugins:
         everyone = (*suite.plugins, *(str(Path(p).expanduser().resolve()) for p in plugins))
         suite = suite.model_copy(update={"plugins": tuple(dict.fromkeys(everyone))})
-    problems = check(suite, files)
+    problems = [*check(suite, files), *further(suite)]
     if problems:
-        raise _error(where, problems, text)
+        error = _error(where, problems, text)
+        error.suite = suite
+        raise error
     return suite
 
 
-def _parse(source: str | Path | Mapping[str, Any] | Suite) -> tuple[Suite, str, str]:
+def _parse(source: str | Path | Mapping[str, Any] | Suite, further: Further) -> tuple[Suite, str, str]:
     if isinstance(source, Suite):
         return source, f'suite "{source.name}"', ""
     if isinstance(source, Mapping):
-        return _validate(dict(source), "the suite", ""), "the suite", ""
+        return _validate(dict(source), "the suite", "", further), "the suite", ""
     path = Path(source)
     if os.path.isdir(path):
         raise DataError(f"no suite at {path}: it is a folder")
@@ -90,7 +103,7 @@ def _parse(source: str | Path | Mapping[str, Any] | Suite) -> tuple[Suite, str, 
     except (ValueError, RecursionError) as error:  # TOML's and UTF-8's own errors, and numbers without end
         raise DataError(f"{path} is not valid TOML: {error}") from error
     values = {"name": path.stem, "folder": str(path.resolve().parent), **values}
-    return _validate(values, str(path), text), str(path), text
+    return _validate(values, str(path), text, further), str(path), text
 
 
 def _refuse_excess(values: Any, where: str) -> None:
@@ -128,7 +141,7 @@ def _error(where: str, problems: Sequence[Problem], text: str) -> SuiteError:
     return SuiteError(where, said)
 
 
-def _validate(values: dict[str, Any], where: str, text: str) -> Suite:
+def _validate(values: dict[str, Any], where: str, text: str, further: Further) -> Suite:
     _refuse_excess(values, where)
     try:
         return Suite.model_validate(values)
@@ -136,7 +149,7 @@ def _validate(values: dict[str, Any], where: str, text: str) -> Suite:
         items = error.errors(include_url=False)
         mine = [item for item in items if not _follows(item)]
         problems = _translate(mine[: 10 * MAX_PROBLEMS])
-        problems += _problems_of_rest(values, items)
+        problems += _problems_of_rest(values, items, further)
         raise _error(where, list(dict.fromkeys(problems)), text) from None
 
 
@@ -150,7 +163,7 @@ _SOUND = {"target": "digits", "source": "digits"}
 _STAND_INS = {"pairs": _SOUND, "tasks": "digits", "strategies": "scratch"}
 
 
-def _problems_of_rest(values: dict[str, Any], items: list[Any]) -> list[Problem]:
+def _problems_of_rest(values: dict[str, Any], items: list[Any], further: Further) -> list[Problem]:
     """Check what of a malformed suite is well formed, so that all of its mistakes are said at once."""
     wrong = {item["loc"][0] for item in items if item["loc"]}
     rest = {key: value for key, value in values.items() if key not in wrong}
@@ -169,7 +182,7 @@ def _problems_of_rest(values: dict[str, Any], items: list[Any]) -> list[Problem]
             load_plugin(suite.resolve(plugin))
     except (ValidationError, BenchError):
         return []  # said once the form is right
-    return check(suite)
+    return [*check(suite), *further(suite)]
 
 
 # What TOML calls the forms that pydantic asks for.
@@ -232,8 +245,9 @@ def _problem(place: str, table: str, item: Mapping[str, Any]) -> Problem:
 def check(suite: Suite, files: bool = True) -> list[Problem]:
     """Find every problem of a well-formed suite that shows without reading any data; `files` as of `load_suite`."""
     problems: list[Problem] = []
-    points = _check_backbones(suite, problems)
-    _check_pairs(suite, files, problems)
+    backbones, points = _check_backbones(suite, problems)
+    targets = _check_pairs(suite, files, problems)
+    problems += shape_problems(suite, backbones, targets)
     _check_extent(suite, points, problems)
     for index, name in enumerate(suite.measures):
         try:
@@ -262,23 +276,53 @@ def _check_extent(suite: Suite, points: int, problems: list[Problem]) -> None:
             problems.append(Problem("pairs", f"come to {count:,} {what}; at most {most:,} are possible: divide them"))
 
 
-def _check_backbones(suite: Suite, problems: list[Problem]) -> int:
-    """Check backbones and the strategies for each; return how many points of the triangle they come to."""
+def _check_backbones(suite: Suite, problems: list[Problem]) -> tuple[dict[int, BackboneSpec], int]:
+    """Check backbones and the strategies for each; return the sound ones and how many points they come to."""
     labels: dict[str, int] = {}
+    sound: dict[int, BackboneSpec] = {}
     points = 0
     for index, value in enumerate(suite.backbones):
         spec = read_backbone(value, f"backbones[{index}]", problems)
         if spec is None:
             continue
+        sound[index] = spec
         if spec.label in labels:
             message = f'two backbones are called "{spec.label}"; give one a name = "..."'
             problems.append(Problem(f"backbones[{index}]", message))
         labels[spec.label] = index
         points += len(read_strategies(suite.strategies, spec.depth, problems))
-    return points
+    if not sound:
+        problems += _strategies_alone(suite)
+    return sound, points
 
 
-def _check_pairs(suite: Suite, files: bool, problems: list[Problem]) -> None:
+def _strategies_alone(suite: Suite) -> list[Problem]:
+    """Check strategies where no backbone is sound: with the depth of one that may be meant, else without depth."""
+    meant = _meant_backbone(suite)
+    shallow, deep = 4, 40  # what is wrong for both is wrong whatever the backbone
+    found: dict[int, list[Problem]] = {}
+    for depth in (shallow, deep, *([meant.depth] if meant else [])):
+        read_strategies(suite.strategies, depth, found.setdefault(depth, []))
+    anyhow = [problem for problem in found[shallow] if problem in found[deep]]
+    if meant is None:
+        return anyhow
+    with_depth = [problem for problem in found[meant.depth] if problem not in anyhow]
+    return [*anyhow, *(Problem(p.place, f'{p.message} (if backbone "{meant.name}" is meant)') for p in with_depth)]
+
+
+def _meant_backbone(suite: Suite) -> BackboneSpec | None:
+    """Return the first backbone that is known under a similar name, with its own arguments."""
+    for value in suite.backbones:
+        name = value if isinstance(value, str) else value.get("backbone")
+        close = closest(name, BACKBONES.names()) if isinstance(name, str) else None
+        spec = read_backbone(close, "", []) if close else None
+        if spec is not None:
+            return spec
+    return None
+
+
+def _check_pairs(suite: Suite, files: bool, problems: list[Problem]) -> dict[str, TaskSpec]:
+    """Check tasks, models and pairs; return the targets that are sound."""
     reader = TaskReader(suite, problems)
     for name in suite.models:
         spec = read_model(suite, name, problems)
@@ -286,8 +330,10 @@ def _check_pairs(suite: Suite, files: bool, problems: list[Problem]) -> None:
             problems.append(problem)
         if name in suite.tasks:
             problems.append(Problem(f"models.{name}", f'"{name}" is also a task; rename one'))
+    targets: dict[str, TaskSpec] = {}
     for index, pairs in enumerate(suite.pairs):
-        reader.read(pairs.target, f"pairs[{index}].target")
+        target = reader.read(pairs.target, f"pairs[{index}].target")
+        targets |= {pairs.target: target} if target else {}
         for number, source in enumerate(pairs.all_sources):
             if source not in suite.models:
                 reader.read(source, f"pairs[{index}].sources[{number}]" if pairs.sources else f"pairs[{index}].source")
@@ -296,3 +342,4 @@ def _check_pairs(suite: Suite, files: bool, problems: list[Problem]) -> None:
     check_standardise(suite, problems)
     if suite.standardise not in (None, *RULES) and suite.standardise in TASKS:
         reader.read(suite.standardise, "standardise")
+    return targets

@@ -32,6 +32,14 @@ class Recipe(_Part):
         Examples a step (all of them where there are fewer).
     learning_rates : tuple of float
         The grid: each is tried, one is chosen on validation data.
+    optimizer : {"sgd", "adam", "adamw"}
+        What takes the steps.
+    momentum : float
+        Of SGD; Adam has its own.
+    weight_decay : float
+        Of the optimiser: the factor of an L2 penalty, of AdamW that of decoupled decay.
+    schedule : {"cosine", "constant"}
+        Whether the learning rate falls to 0 along half a cosine, or stays.
     copied_lr : float
         Learning rate of blocks copied from the source, relative to new blocks and heads.
     checkpoints : int

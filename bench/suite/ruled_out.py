@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.errors import Problem
+from bench.registry import BACKBONES
 from bench.suite.plan import Plan
 from bench.suite.standardise import table_problems
 from bench.trial import Card
@@ -20,11 +21,29 @@ def ruled_out(plan: Plan) -> list[Problem]:
             continue
         if plan.suite.recipe.augment and len(card.shape) != 3:
             found.append(Problem(f'target "{target}"', "augment changes images, these inputs are tables"))
+        found += _kinds(plan, target, card)
         found += _sizes(plan, target, card)
         found += _shared_heads(plan, target, card)
         for name, count in zip(card.classes, card.class_counts, strict=True):
             if count == 0:
                 found.append(Problem(f'target "{target}"', f'class "{name}" has no training example'))
+    return found
+
+
+def _kinds(plan: Plan, target: str, card: Card) -> list[Problem]:
+    """Find token ids where numbers are needed, and the reverse."""
+    kinds, found = ("numbers", "token ids"), []
+    mine = kinds[card.vocabulary > 0]
+    for spec in plan.backbones:
+        taken = kinds[bool(BACKBONES.get(spec.name).meta.get("integers"))]
+        if taken != mine:
+            message = f'backbone "{spec.label}" takes {taken}, the inputs are {mine}'
+            found.append(Problem(f'target "{target}"', message))
+    for source in plan.targets[target]:
+        other = plan.card(source)
+        if other is not None and kinds[other.vocabulary > 0] != mine:
+            message = f"the source's inputs are {kinds[other.vocabulary > 0]}, the target's {mine}"
+            found.append(Problem(f"pair {source} -> {target}", message))
     return found
 
 

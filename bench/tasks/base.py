@@ -29,8 +29,9 @@ class Task:
 
     Parameters
     ----------
-    x : array, shape (N, C, H, W) for images or (N, D) for tables
-        Train pool. Images are uint8 (0 to 255) or float (0 to 1); tables are float. May be mapped from
+    x : array, shape (N, C, H, W) for images, (N, D) for tables or (N, T) for token ids
+        Train pool. Images are uint8 (0 to 255) or float (0 to 1); tables are float; token ids are whole
+        numbers from 0 (kept as int64), for a backbone that takes integers. May be mapped from
         a file and read-only, where it is large or was read by a worker (:mod:`bench.tasks.arrays`).
     y : integer array, shape (N,)
         Labels, indices into `classes`.
@@ -87,7 +88,7 @@ class Task:
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "classes", tuple(str(c) for c in self.classes))
-        put(self, "x", np.asarray(self.x))
+        put(self, "x", _inputs(self.x))
         put(self, "y", _labels(self.y, self.name))
         put(self, "notes", tuple(self.notes))
         for part in ("test", "val"):
@@ -143,13 +144,15 @@ class Task:
 
     def _check_held(self, part: str) -> None:
         """Check the test set ("test") or the validation split ("val") against the train pool."""
-        x = np.asarray(getattr(self, f"x_{part}"))
+        x = _inputs(getattr(self, f"x_{part}"))
         object.__setattr__(self, f"x_{part}", x)
         object.__setattr__(self, f"y_{part}", _labels(getattr(self, f"y_{part}"), self.name))
         self._check(x, getattr(self, f"y_{part}"), {"val": "validation"}.get(part, part))
         if x.shape[1:] != self.x.shape[1:]:
             what = {"val": "validation"}.get(part, part)
             raise DataError(f"{self.name}: train inputs are {self.x.shape[1:]} but {what} inputs {x.shape[1:]}")
+        if (self.x.dtype.kind == "i") != (x.dtype.kind == "i"):
+            raise DataError(f"{self.name}: train inputs are {self.x.dtype} but {part} inputs {x.dtype}")
 
     def _check(self, x: np.ndarray, y: np.ndarray, part: str) -> None:
         where = f"{self.name}, {part} set"
@@ -159,9 +162,15 @@ class Task:
             raise DataError(f"{where}: {len(x)} inputs but {len(y)} labels")
         if x.size == 0:
             raise DataError(f"{where}: is empty (shape {x.shape})")
-        if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
-            raise DataError(f"{where}: inputs must be uint8 or float, got {x.dtype}")
-        bad = None if x.dtype == np.uint8 else arrays.first_not_finite(x)
+        tokens = x.dtype == np.int64 and x.ndim == 2
+        if x.dtype != np.uint8 and not tokens and not np.issubdtype(x.dtype, np.floating):
+            raise DataError(
+                f"{where}: images must be uint8 or float, tables float and token ids integers of shape N x T; "
+                f"got {x.dtype} of shape {x.shape}"
+            )
+        if tokens and (least := arrays.extremes(x)[0]) < 0:
+            raise DataError(f"{where}: token ids must be 0 or more, got {least}")
+        bad = arrays.first_not_finite(x) if x.dtype.kind == "f" else None
         if bad is not None:
             raise DataError(f"{where}: input {bad} has NaN or infinite values")
         if len(self.classes) < 2:
@@ -189,6 +198,13 @@ class Task:
     def n_val(self) -> int:
         """Examples of the validation split that comes with the data."""
         return 0 if self.y_val is None else len(self.y_val)
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """One more than the largest token id; 0 where inputs are numbers."""
+        if self.x.dtype.kind != "i":
+            return 0
+        return 1 + int(max(arrays.extremes(part)[1] for name, part in self.parts().items() if name.startswith("x")))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -234,6 +250,12 @@ class Task:
     def flags(self) -> np.ndarray:
         """Per-example harm flags, all false where nothing was planted; shape (N,)."""
         return np.zeros(len(self.y), bool) if self.harmful is None else self.harmful
+
+
+def _inputs(x: Any) -> np.ndarray:
+    """Return inputs as an array, token ids as int64."""
+    x = np.asarray(x)
+    return x.astype(np.int64) if x.ndim == 2 and x.dtype.kind in "iu" and x.dtype not in (np.uint8, np.int64) else x
 
 
 def _labels(y: Any, name: str) -> np.ndarray:

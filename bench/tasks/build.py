@@ -86,6 +86,7 @@ def card_of(task: Task) -> Card:
         n_val=task.n_val,
         n_groups=0 if task.groups is None else len(np.unique(task.groups)),
         notes=task.notes,
+        vocabulary=task.vocabulary,
     )
 
 

@@ -94,6 +94,7 @@ def rotation(task: Task, rng: np.random.Generator, degrees: float) -> Task:
     """
     number("rotation", degrees=degrees)
     if not task.is_image:
+        _need_numbers(task, "rotation")
         if task.shape != (2,):
             raise DataError(f"rotation: needs images, or a table of two columns; {task.name} has {task.shape[0]}")
         angle = np.deg2rad(degrees)
@@ -154,6 +155,7 @@ def input_noise(task: Task, rng: np.random.Generator, std: float) -> Task:
     """
     number("input_noise", 0, std=std)
     if not task.is_image:
+        _need_numbers(task, "input_noise")
         scale = std * task.x.std(0)
         return _mapped(task, lambda x: (x + scale * rng.standard_normal(x.shape)).astype(x.dtype))
     top = 255 if task.x.dtype == np.uint8 else 1
@@ -167,7 +169,13 @@ def input_noise(task: Task, rng: np.random.Generator, std: float) -> Task:
 
 def _need_images(task: Task, name: str) -> None:
     if not task.is_image:
-        raise DataError(f"{name}: needs images; {task.name} is a table of {task.shape[0]} columns")
+        what = "holds token ids" if task.vocabulary else f"is a table of {task.shape[0]} columns"
+        raise DataError(f"{name}: needs images; {task.name} {what}")
+
+
+def _need_numbers(task: Task, name: str) -> None:
+    if task.vocabulary:
+        raise DataError(f"{name}: needs images or a table of numbers; {task.name} holds token ids")
 
 
 def _as(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

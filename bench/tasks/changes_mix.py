@@ -90,6 +90,8 @@ def _fitted(host: Task, other: Task, chosen: np.ndarray) -> np.ndarray:
     reason = problem(other.shape, host.shape)
     if reason:
         raise DataError(f"mix: {other.name} cannot be mixed into {host.name}. {reason}")
+    if bool(host.vocabulary) != bool(other.vocabulary):
+        raise DataError(f"mix: {other.name} cannot be mixed into {host.name}: one holds token ids, the other numbers")
     x = arrays.take(other.x, chosen, other.name)
     if x.shape[1:] != host.shape:
         x = fit_images(x, host.shape, other.name)

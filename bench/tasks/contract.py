@@ -102,8 +102,8 @@ def _inputs(task: Task) -> list[str]:
             low, high = (0, 1) if x.dtype == np.uint8 else arrays.extremes(x)
             if low < 0 or high > 1:
                 found.append(f"float images must lie in 0 to 1, but {where} inputs go from {low:g} to {high:g}")
-    elif not np.issubdtype(task.x.dtype, np.floating):
-        found.append(f"tables must be float, got {task.x.dtype}")
+    elif task.x.dtype != np.int64 and not np.issubdtype(task.x.dtype, np.floating):
+        found.append(f"tables must be float and token ids int64, got {task.x.dtype}")
     if all((part == task.x[:1]).all() for part in arrays.chunks(task.x)):
         found.append("every train input is the same")
     return found

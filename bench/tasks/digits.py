@@ -13,7 +13,11 @@ DIGITS = tuple("0123456789")
 SIDE, LEVELS = 8, 16
 
 
-@task("digits", version=1, classes=DIGITS)
+def _shape(image_size: int | None = None) -> tuple[int, ...]:
+    return (1, image_size or SIDE, image_size or SIDE)
+
+
+@task("digits", version=1, classes=DIGITS, shape=_shape)
 def digits(root: Path, *, image_size: int | None = None) -> Task:
     """Handwritten digits, 8 x 8 (scikit-learn's copy of a part of the UCI optical digits).
 

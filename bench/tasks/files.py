@@ -30,8 +30,12 @@ MEDMNIST = {
 }
 
 
+def _folder_shape(*, image_size: int | None = None, channels: int | None = None, **_: Any) -> tuple[int, ...]:
+    return (channels or 3, image_size or 0, image_size or 0)  # 0: only the files tell
+
+
 # Version 2: images keep their aspect (squashed before), and a `val` beside a test set joins the train pool on demand.
-@task("image-folder", version=2, paths=("path",), suite_sized=True)
+@task("image-folder", version=2, paths=("path",), suite_sized=True, shape=_folder_shape)
 def read_folder(
     root: Path,
     *,
@@ -283,7 +287,7 @@ def _cast(x: np.ndarray, dtype: type, where: str) -> np.ndarray:
     return arrays.map_rows(lambda part: part.astype(dtype), x, where=where)
 
 
-@task("table", version=2, paths=("path", "test_path", "val_path"))
+@task("table", version=2, paths=("path", "test_path", "val_path"), shape=(0,))  # 0: only the file tells
 def read_table(
     root: Path,
     *,

@@ -63,7 +63,11 @@ def _glyph_classes(*, characters: str | Sequence[str] = "uppercase", **_: Any) -
     return _names(characters)
 
 
-@task("glyphs", version=1, classes=_glyph_classes)
+def _shape(*, image_size: int = 16, **_: Any) -> tuple[int, ...]:
+    return (1, image_size, image_size)
+
+
+@task("glyphs", version=1, classes=_glyph_classes, shape=_shape)
 def glyphs(
     root: Path,
     *,
@@ -135,7 +139,7 @@ def glyphs(
     return Task(classes=classes, name="glyphs", **parts)
 
 
-@task("printed-digits", version=1, classes=tuple(string.digits))
+@task("printed-digits", version=1, classes=tuple(string.digits), shape=_shape)
 def printed_digits(
     root: Path,
     *,

@@ -19,7 +19,7 @@ SUB_CLUSTER_STD = 0.15
 SUB_CLUSTER_SHARE = 1 / 6
 
 
-@task("moons", version=1, classes=CLASSES)
+@task("moons", version=1, classes=CLASSES, shape=(2,))
 def moons(
     root: Path,
     *,

@@ -17,7 +17,11 @@ def _classes(*, n_classes: int = 10, **_: Any) -> list[str]:
     return [f"class {i}" for i in range(n_classes)]
 
 
-@task("noise", version=1, classes=_classes)
+def _shape(*, image_size: int = 16, channels: int = 1, **_: Any) -> tuple[int, ...]:
+    return (channels, image_size, image_size)
+
+
+@task("noise", version=1, classes=_classes, shape=_shape)
 def noise(
     root: Path,
     *,

@@ -27,7 +27,11 @@ def _names(*, labels: str = "region", rows: int = 2, columns: int = 2, **_: Any)
     return [f"{photo} {row + 1}.{column + 1}" for photo in PHOTOS for row in range(rows) for column in range(columns)]
 
 
-@task("patches", version=1, classes=_names)
+def _shape(*, image_size: int = 16, channels: int = 1, **_: Any) -> tuple[int, ...]:
+    return (channels, image_size, image_size)
+
+
+@task("patches", version=1, classes=_names, shape=_shape)
 def patches(
     root: Path,
     *,

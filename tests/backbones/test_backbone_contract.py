@@ -130,7 +130,7 @@ def raises(shape):
 
 @plug_in("test-module")
 def module(shape):
-    return nn.Sequential(nn.Linear(4, 4))
+    return nn.Linear(4, 4)
 
 
 def test_a_good_one_passes():
@@ -149,7 +149,7 @@ def test_a_good_one_passes():
         ("test-hidden", "something is kept outside of it"),
         ("test-detached", "a parameter that should be trained has no gradient"),
         ("test-raises", "cannot be built: ValueError: no such thing"),
-        ("test-module", "cannot be built"),
+        ("test-module", 'cannot be built: DataError: backbone "test-module" returned Linear, not a Backbone'),
     ],
 )
 def test_a_broken_one_is_found(name, message):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from cli_suite import SUITE
 from PIL import Image
 
+from bench.registry import BACKBONES
 from bench.results import load_results
 from bench.store import read_records
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 MISTAKES = """\
 strategies = ["fine-tun"]
@@ -245,12 +251,54 @@ def test_a_new_pair_with_a_task_of_its_own(tmp_path, ntbench):
     assert len(("@bench.task" + body).strip().splitlines()) <= 10
 
 
-@pytest.mark.parametrize("kind", ["task", "strategy", "weighting"])
-def test_what_is_new_keeps_its_contract(kind, tmp_path, ntbench):
-    assert ntbench("new", kind, f"my-{kind}", "--folder", tmp_path).code == 0
-    done = ntbench("check", tmp_path / f"my_{kind}.py")
-    assert done.code == 0
-    assert f"ok       {kind} my-{kind}" in done.out
+KINDS = ("task", "change", "backbone", "strategy", "measure", "weighting")
+SCAFFOLDS = """\
+plugins      = [{plugins}]
+backbones    = ["my-backbone"]
+strategies   = ["my-strategy"]
+weighting    = ["my-weighting"]
+measures     = ["my-measure"]
+target_sizes = [20]
+seeds        = 1
+recipe        = {{ steps = 3, checkpoints = 1, learning_rates = [0.1] }}
+source_recipe = {{ steps = 3 }}
+
+[tasks]
+changed = {{ task = "my-task", my_change = 0.5 }}
+
+[[pairs]]
+target = "my-task"
+source = "changed"
+"""
+
+
+def test_what_is_new_keeps_its_contract_and_runs_in_a_suite(tmp_path, ntbench):
+    for kind in KINDS:
+        made = ntbench("new", kind, f"my-{kind}", "--folder", tmp_path)
+        assert made.code == 0
+        assert f"next: ntbench check {tmp_path / f'my_{kind}.py'}" in made.out
+        done = ntbench("check", tmp_path / f"my_{kind}.py")
+        assert done.code == 0, done.out
+        assert f"ok       {kind} {'my_change' if kind == 'change' else f'my-{kind}'}\n" in done.out
+    suite = tmp_path / "all.toml"
+    suite.write_text(SCAFFOLDS.format(plugins=", ".join(f'"my_{kind}.py"' for kind in KINDS)))
+    ran = ntbench("run", suite, "--jobs", 0, "--device", "cpu", "--out", tmp_path / "out")
+    assert ran.code == 0, ran.err
+    rows = load_results(tmp_path / "out")
+    mine = rows[rows.strategy == "my-strategy"]
+    assert set(mine.backbone) == {"my-backbone"}
+    assert set(mine.weighting) == {"uniform", "my-weighting"}
+    assert sorted(set(zip(mine.transfer_depth, mine.frozen_depth, strict=True))) == [(1, 0), (2, 1), (3, 1)]
+    assert (mine.my_measure > 0).all()
+
+
+def test_the_readme_s_own_backbone_keeps_its_contract(tmp_path, ntbench):
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```python\n(# net\.py\n.*?)```", readme, re.DOTALL)
+    (tmp_path / "net.py").write_text(text)
+    done = ntbench("check", tmp_path / "net.py")
+    assert done.out == "ok       backbone small-net\n"
+    assert BACKBONES.get("small-net").meta["depth"]() == 2  # as it says there
 
 
 def test_scaffolds_overwrite_nothing_and_want_a_name(tmp_path, ntbench):

@@ -10,6 +10,7 @@ from cli_suite import SUITE, TRIALS
 from bench.cli.wording import counted, duration, rate
 from bench.registry import TASKS
 from bench.store import LEDGER
+from bench.suite.model import Recipe
 
 
 def row(text, name):
@@ -153,3 +154,24 @@ def test_rates_and_counts():
     assert [counted(1, "trial"), counted(12000, "trial"), counted(2, "match", "matches")] == [
         "1 trial", "12,000 trials", "2 matches",
     ]  # fmt: skip
+
+
+def test_a_recipe_s_keys_are_listed_each_with_its_meaning_default_and_what_is_allowed(ntbench):
+    done = ntbench("list", "recipe")
+    assert done.code == 0
+    entries = dict(re.findall(r"^(\w+)\n((?:    .*\n)+)", done.out, re.MULTILINE))
+    assert list(entries) == list(Recipe.model_fields)
+    for name, text in entries.items():
+        meaning, default = text.rsplit(f"{name} = ", 1)
+        assert len(meaning.split()) > 3, f"{name} is not explained in the docstring of Recipe"
+        assert ";" in default
+    for name, said in (
+        ("steps", "steps = 100 ([source_recipe]: 400); a whole number, 1 or more"),
+        ("optimizer", 'optimizer = "sgd"; one of "sgd", "adam", "adamw"'),
+        ("momentum", "momentum = 0.9; a number, 0 or more, below 1"),
+        ("learning_rates", "[0.01, 0.03, 0.1] ([source_recipe]: [0.05]); a list, each a number, above 0"),
+        ("validation_size", "a whole number, 1 or more or left out"),
+        ("augment", 'a list, each one of "flip", "shift"'),
+    ):
+        assert said in entries[name]
+    assert 'did you mean "recipe"' in ntbench("list", "recipes").err

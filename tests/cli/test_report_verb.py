@@ -94,9 +94,26 @@ def test_a_folder_without_rows_says_so(tmp_path, ntbench, changed):
 def test_a_folder_that_is_not_there_is_an_error(tmp_path, ntbench):
     done = ntbench("report", tmp_path / "none")
     assert (done.code, done.err) == (2, f"error: no folder at {tmp_path / 'none'}\n")
-    done = ntbench("report", tmp_path, "--out", tmp_path)
-    assert done.code == 2
-    assert "is a folder; name a file in it" in done.err
+
+
+@pytest.mark.parametrize(
+    ("out", "page"),
+    [
+        ("page", "page.html"),
+        ("v1.2", "v1.2.html"),
+        ("page.htm", "page.htm"),
+        ("there", "there/report.html"),
+        ("new/", "new/report.html"),
+    ],
+)
+def test_out_names_a_page_or_a_folder_that_it_goes_into(tmp_path, ntbench, out, page):
+    (tmp_path / "there").mkdir()
+    done = ntbench("report", tmp_path, "--out", f"{tmp_path}/{out}")
+    assert (done.code, done.out) == (0, f"{tmp_path / page}\n")
+    assert (tmp_path / page).read_text().startswith("<!doctype html>")
+    blocked = ntbench("report", tmp_path, "--out", f"{tmp_path / page}/")
+    assert blocked.code == 2
+    assert f"cannot make the folder {tmp_path / page}: " in blocked.err
 
 
 def test_only_failures(changed):

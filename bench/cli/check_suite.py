@@ -1,0 +1,93 @@
+"""What ``ntbench check`` finds in a suite beyond its text: handed-in models, and networks on the data's shapes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError, Problem
+from bench.suite.model import Pairs, Suite
+from bench.suite.specs import BackboneSpec, ModelSpec, TaskReader, read_backbone, read_model
+
+if TYPE_CHECKING:
+    from bench.tasks.base import Task
+
+SHOWN_CLASSES = 12
+
+
+def model_problems(suite: Suite) -> list[Problem]:
+    """Find handed-in models that cannot be: files that hold no state dict or another network's, unknown weights."""
+    sound = [spec for value in suite.backbones if (spec := read_backbone(value, "", []))]
+    found: list[Problem] = []
+    for name in suite.models:
+        spec = read_model(suite, name, [])
+        if spec is None:
+            continue  # said already
+        if spec.weights:
+            found += _published(spec, sound)
+        elif os.path.isfile(spec.state_dict):
+            found += _state_dict(spec, sound)
+    return list(dict.fromkeys(found))
+
+
+def _published(model: ModelSpec, backbones: list[BackboneSpec]) -> Iterator[Problem]:
+    from bench.backbones.handed_in import published_problems
+
+    for spec in backbones:
+        for message in published_problems(spec.name, model.weights, model.download, model.classes):
+            yield Problem(f"models.{model.name}.weights", message)
+
+
+def _state_dict(model: ModelSpec, backbones: list[BackboneSpec]) -> Iterator[Problem]:
+    from bench.backbones.handed_in import state_dict_problem
+    from bench.backbones.weights import load_state_dict_file
+
+    place = f"models.{model.name}.state_dict"
+    try:
+        state = load_state_dict_file(model.state_dict)
+    except BenchError as error:
+        yield Problem(place, str(error))
+        return
+    for spec in backbones:
+        problem = state_dict_problem(spec.name, spec.arguments, state, model.classes)
+        if problem:
+            yield Problem(place, f'not a state dict of backbone "{spec.label}": {problem}')
+
+
+def sound_part(suite: Suite) -> Suite | None:
+    """Return what of a suite with mistakes can be tried on its data; None where no pair is left.
+
+    Its tasks, backbones and models are those without a mistake; strategies, weightings and measures, which need no
+    data to be checked, are left out.
+    """
+    reader = TaskReader(suite, [])
+    wrong = {problem.place.split(".")[1] for problem in model_problems(suite)}
+    models = {name: table for name, table in suite.models.items() if name not in wrong and read_model(suite, name, [])}
+    tasks = {name: table for name, table in suite.tasks.items() if reader.read(name, "")}
+    pairs = []
+    for given in suite.pairs:
+        sources = [name for name in given.all_sources if name in models or reader.read(name, "")]
+        if sources and reader.read(given.target, ""):
+            pairs.append(Pairs(target=given.target, sources=tuple(sources)))
+    backbones = [value for value in suite.backbones if read_backbone(value, "", [])]
+    if not pairs or not backbones:
+        return None
+    left_out = {"strategies": ("scratch",), "weighting": ("uniform",), "measures": ()}
+    kept = {"backbones": tuple(backbones), "models": models, "tasks": tasks, "pairs": tuple(pairs)}
+    return suite.model_copy(update={**left_out, **kept})
+
+
+def description(task: Task) -> list[str]:
+    """Say what data a task holds: shape, type and the examples of each class."""
+    import numpy as np
+
+    shape = " x ".join(map(str, task.shape))
+    kind = "images" if task.is_image else f"token ids below {task.vocabulary:,}" if task.vocabulary else "columns"
+    said = [f"{shape} {kind}, {task.x.dtype}"]
+    for part, y in (("train pool", task.y), ("test set", task.y_test)):
+        counts = np.bincount(y, minlength=len(task.classes))
+        shown = [f"{name} {count:,}" for name, count in zip(task.classes, counts, strict=True)]
+        more = f", ... and {len(shown) - SHOWN_CLASSES} more classes" if len(shown) > SHOWN_CLASSES else ""
+        said.append(f"{part}: {len(y):,} examples ({', '.join(shown[:SHOWN_CLASSES])}{more})")
+    return said
