@@ -32,6 +32,13 @@ class Recipe(_Part):
         Examples a step (all of them where there are fewer).
     learning_rates : tuple of float
         The grid: each is tried, one is chosen on validation data.
+    warmup : float
+        Share of the steps, 0 to below 1, in which every learning rate rises linearly to its value (Goyal
+        et al., 2017); the schedule runs over the rest. Of a path it is the share of all phases' steps.
+    clip_norm : float, optional
+        Largest norm of a step's gradient over everything that trains; a longer one is scaled down to it
+        (Pascanu et al., 2013). Of models in lanes each by its own, and so a head for another task's labels.
+        None (the key left out) clips nothing.
     copied_lr : float
         Learning rate of blocks copied from the source, relative to new blocks and heads.
     checkpoints : int
@@ -56,6 +63,8 @@ class Recipe(_Part):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.01, 0.03, 0.1)
     schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_norm: Positive | None = None
     copied_lr: Positive = 0.1
     checkpoints: Count = 5
     early_stopping: bool = True
@@ -72,6 +81,12 @@ class Recipe(_Part):
         if self.checkpoints > self.steps:
             raise ValueError(f"checkpoints = {self.checkpoints} is more than steps = {self.steps}")
         return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what enters a key, as JSON-able values: keys that came later count where they are not at default."""
+        values = self.model_dump(mode="json")
+        later = {name: type(self).model_fields[name].default for name in ("warmup", "clip_norm")}
+        return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
     @property
     def validation_label(self) -> str:
