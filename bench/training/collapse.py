@@ -31,11 +31,6 @@ def constant_loss(lane: Lane) -> float:
     return found
 
 
-def majority(y: Tensor) -> float:
-    """Return the share of the most frequent label, shape (N,): the accuracy of the best constant prediction."""
-    return float(torch.bincount(y).max() / len(y))
-
-
 def _entropy(y: Tensor) -> float:
     shares = torch.bincount(y).double() / len(y)
     return float(torch.special.entr(shares).sum())
@@ -62,14 +57,15 @@ class Losses:
             torch.maximum(self.highest, losses, out=self.highest)
 
     def collapsed(
-        self, lane: int, curve: Sequence[tuple[float, int, float, float, float]], constant: float, most: float
+        self, lane: int, curve: Sequence[tuple[float, int, float, float, float]], constant: float, labels: Tensor
     ) -> bool:
-        """Say whether a lane's training collapsed.
+        """Say whether a lane's training collapsed, by its last checkpoint.
 
-        It did where it ended (at the last checkpoint) with a training loss above a constant prediction's and
-        above what it had been; or not below the constant one after a burst on the way, as networks whose units
-        died do; or with a validation loss far above it and no more right than the most frequent class. A loss
-        that falls from high up, of a rate too small or of few steps, is no collapse.
+        It did where it ended with a training loss above a constant prediction's and above what it had been, or
+        not below the constant one after a burst on the way, as networks whose units died do; and is not surely
+        more often right than the most frequent class. Or with a validation loss far above the constant one and
+        no more right than that class. A loss that falls from high up, of a rate too small or of few steps, is no
+        collapse.
 
         Parameters
         ----------
@@ -77,15 +73,14 @@ class Losses:
             Of the lane's checkpoints, none of which diverged.
         constant : float
             Loss of a constant prediction, as :func:`constant_loss` gives it.
-        most : float
-            Share of the most frequent class among the validation examples.
+        labels : Tensor of int64, shape (N,)
+            Of the validation examples.
         """
         first, highest = float(self.first[lane]), float(self.highest[lane])
         _, _, last, val_loss, val_accuracy = curve[-1]
+        most, n = float(torch.bincount(labels).max() / len(labels)), len(labels)
+        lucky = most + 2 * math.sqrt(most * (1 - most) / n)  # two standard errors above chance
         grown = last > WORSE * max(constant, min(first, *(point[2] for point in curve)))
         burst = not math.isfinite(highest) or highest > BURST * max(constant, first)
-        return (
-            grown
-            or (burst and last >= STUCK * constant)
-            or (val_loss > FAR * constant and val_accuracy <= most)
-        )  # fmt: skip
+        lost = (grown or (burst and last >= STUCK * constant)) and val_accuracy <= lucky
+        return lost or (val_loss > FAR * constant and val_accuracy <= most)

@@ -17,7 +17,7 @@ from bench.errors import TrialError
 from bench.seeding import derive
 from bench.suite.model import Recipe
 from bench.training.augment import Augment
-from bench.training.collapse import Losses, constant_loss, majority
+from bench.training.collapse import Losses, constant_loss
 from bench.training.lanes import Lane, Layout, padded, rows_of, score, stacked
 from bench.training.loop import Rows, Stage, logits, train
 from bench.training.protocol import batch_order
@@ -379,5 +379,4 @@ class _Validate(_Keeper):
         """Whether a lane's training came to no more than a constant prediction of that training loss."""
         if self._diverged[lane]:
             return True
-        most = majority(self._rows[1].y[lane])
-        return self._losses.collapsed(lane, self.curves[lane], constant, most)
+        return self._losses.collapsed(lane, self.curves[lane], constant, self._rows[1].y[lane])
