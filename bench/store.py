@@ -76,7 +76,8 @@ def brief(body: bytes) -> dict[str, Any] | None:
     """
     key = _KEY.match(body, len(TRIAL_START)) if body.startswith(TRIAL_START) else None
     seconds = _SECONDS.match(body, body.find(b'"seconds":', key.end())) if key else None
-    if seconds and body.find(_OK, key.end()) > 0 and _COLLAPSED not in body and (value := float(seconds[1])) < MAX_SECONDS:
+    plain = seconds and body.find(_OK, key.end()) > 0 and _COLLAPSED not in body
+    if plain and (value := float(seconds[1])) < MAX_SECONDS:
         return {"kind": "trial", "key": key[0][:-1].decode(), "row": {"status": "ok", "seconds": value}}
     return parse(body)
 

@@ -23,10 +23,10 @@ PAIR = ["suite", "validation", "target", "backbone", "weighting", "source"]
 def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     """Say in three to five sentences what the comparisons show.
 
-    First, where training collapsed at every learning rate, that it did. How often transfer harms; the largest harm and gain; the safest and the most harmful strategy; what
-    depth does for far sources; what the target size and the distance do. A sentence that the
-    comparisons cannot fill (one depth, one size and no measured distance, ...) is left out, so a small
-    table has fewer.
+    First, where training collapsed at every learning rate, that it did. Then how often transfer harms; the
+    largest harm and gain; the safest and the most harmful strategy; what depth does for far sources; what the
+    target size and the distance do. A sentence that the comparisons cannot fill (one depth, one size and no
+    measured distance, ...) is left out, so a small table has fewer.
 
     Parameters
     ----------

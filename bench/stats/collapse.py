@@ -25,6 +25,11 @@ def chosen_collapsed(rows: pd.DataFrame) -> pd.Series:
     return pd.Series([rate in rates for rates, rate in zip(known, kept, strict=True)], index=rows.index, dtype=bool)
 
 
+def warnings(rows: pd.DataFrame) -> list[str]:
+    """Say what of the rows' trainings collapsed, learned nothing, or collapsed at a rate that was not kept."""
+    return [*collapses(rows), *unlearned(rows), *quiet_collapses(rows)]
+
+
 def collapses(rows: pd.DataFrame) -> list[str]:
     """Say of which arms the tested models come from trainings that collapsed.
 
@@ -36,7 +41,7 @@ def collapses(rows: pd.DataFrame) -> list[str]:
     Returns
     -------
     list of str
-        A sentence an arm, those first that most often collapsed at every rate, with rates, seeds, losses and the remedy.
+        A sentence an arm, with rates, seeds, losses and the remedy; those that collapsed at every rate come first.
     """
     done = _trained(rows)
     done = done.assign(bad=chosen_collapsed(done))
@@ -52,7 +57,7 @@ def collapses(rows: pd.DataFrame) -> list[str]:
     return said
 
 
-def collapse_headline(rows: pd.DataFrame) -> str:
+def headline(rows: pd.DataFrame) -> str:
     """Say what must be known before any gap is read: which arms collapsed at every learning rate; empty if none did."""
     done = _trained(rows)
     if "learning_rates" not in done.columns:
@@ -64,7 +69,9 @@ def collapse_headline(rows: pd.DataFrame) -> str:
     arms.sort(key=lambda arm: -arm[1].mean())
     named = "; ".join(f"{name} in {bad.sum()} of {len(bad)} seeds" for name, bad in arms[:SHOWN])
     more = f"; and {len(arms) - SHOWN} more arms" if len(arms) > SHOWN else ""
-    return f"Training collapsed at every learning rate tried, so these gaps tell of the recipe: {named}{more}: {REMEDY}."
+    return (
+        f"Training collapsed at every learning rate tried, so these gaps tell of the recipe: {named}{more}: {REMEDY}."
+    )
 
 
 def quiet_collapses(rows: pd.DataFrame) -> list[str]:
@@ -95,9 +102,9 @@ def unlearned(rows: pd.DataFrame) -> list[str]:
         if loss > constant:
             rates = ", ".join(f"{rate:g}" for rate in sorted(part["learning_rate"].unique()))
             said.append(
-                f"{_name(*arm)}: a training loss of {loss:.3g} (median of {len(part)} seeds, at learning rates {rates}), "
-                f"where a constant prediction has {constant:.3g}: nothing was learned; use more steps or other "
-                "learning_rates."
+                f"{_name(*arm)}: a training loss of {loss:.3g} (median of {len(part)} seeds, at learning rates "
+                f"{rates}), where a constant prediction has {constant:.3g}: nothing was learned; use more steps or "
+                "other learning_rates."
             )
     more = len(said) - SHOWN
     return said if more <= 0 else [*said[:SHOWN], f"{more} more arms learned nothing either (column train_loss)."]

@@ -9,9 +9,8 @@ import numpy as np
 
 from bench.errors import BenchError, DataError, nearest, unknown
 from bench.schema import COMPARISON, OK, SCRATCH, TRIAL, conform, similarity_columns
-from bench.stats import paired
+from bench.stats import collapse, paired
 from bench.stats.bootstrap import BOTH, gap_intervals
-from bench.stats.collapse import collapse_headline, collapses, quiet_collapses, unlearned
 from bench.stats.edges import grid_edges
 from bench.stats.family import check_contrasts, families, name_contrasts
 from bench.stats.verdict import CORRECTIONS, verdicts
@@ -114,8 +113,7 @@ def negative_transfer(
     table["p_holm"] = _corrected(table["p_value"], groups, table["correction"])
     table["p_equivalence_holm"] = _corrected(table["p_equivalence"], groups, table["correction"])
     table["verdict"] = verdicts(table["ntg"], table["p_holm"], table["p_equivalence_holm"], alpha)
-    warnings += [*collapses(rows), *unlearned(rows), *unfit, *_limits(table, groups, alpha)]
-    warnings += [*grid_edges(rows), *quiet_collapses(rows)]
+    warnings += collapse.warnings(rows) + unfit + _limits(table, groups, alpha) + grid_edges(rows)
     if interval == "bootstrap" or correct is not None:
         found = gap_intervals(trials[trials["paired"]], len(table), correct or {}, alpha)
         table["ntg_boot_low"], table["ntg_boot_high"], table["resampled"] = found
@@ -123,7 +121,7 @@ def negative_transfer(
     table = conform(table, COMPARISON)
     options = {"margin": margin, "alpha": alpha, "test": test, "correction": correction, "family": list(family)}
     options |= {"interval": interval, "contrasts": dict(contrasts or {})}
-    table.attrs = {"warnings": warnings, "collapsed": collapse_headline(rows), **options}
+    table.attrs = {"warnings": warnings, "collapsed": collapse.headline(rows), **options}
     return table
 
 

@@ -111,7 +111,7 @@ class Optimizer:
         """Take one step down `loss`; `factor` multiplies every learning rate."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if self._limit is not None:
+        if self._limit:
             for tensors in self._clipped:
                 self._clip(tensors)
         if self._single:
