@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from bench.errors import BenchError
@@ -45,6 +46,11 @@ def failed_trial(plan: Plan, trial: Trial, error: str, trace: str, seconds: floa
     """Return the record of a trial that failed."""
     row = row_of(plan, trial) | {"status": "failed", "error": error, "seconds": seconds}
     return {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": {"traceback": trace}}
+
+
+def listed(rates: Sequence[float]) -> str | None:
+    """Write learning rates for a row, "0.01, 0.03"; None where there are none."""
+    return ", ".join(f"{rate:g}" for rate in rates) or None
 
 
 def failed_source(plan: Plan, model: SourceModel, error: str, trace: str, seconds: float) -> dict[str, Any]:

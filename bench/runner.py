@@ -18,7 +18,7 @@ from bench.backbones.base import Backbone, build
 from bench.errors import DataError, StoreError, TrialError
 from bench.model_files import path_of, weights_path
 from bench.predictions import PREDICTIONS, save_predictions
-from bench.records import describe_error, failed_trial, row_of
+from bench.records import describe_error, failed_trial, listed, row_of
 from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
 from bench.suite.packing import HELD, place_of
@@ -272,6 +272,10 @@ class Runner:
             "learning_rate": fitted.learning_rate,
             "steps": fitted.steps,
             "best_step": fitted.best_step,
+            "learning_rates": listed(fitted.rates),
+            "collapsed_rates": listed(fitted.collapsed),
+            "train_loss": fitted.train_loss,
+            "constant_loss": fitted.constant_loss,
             "cut": fitted.cut,
             "trainable_parameters": trainable_parameters(lane.network, self.plan.strategy(trial)),
             "n_test": len(tested.correct),

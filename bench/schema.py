@@ -69,6 +69,12 @@ TRIAL: tuple[Column, ...] = (
     Column("learning_rate", "float64", "Learning rate chosen on validation data"),
     Column("steps", "Int64", "Optimiser steps taken in the chosen run"),
     Column("best_step", "Int64", "Step whose weights were kept, chosen on validation data"),
+    Column("learning_rates", "string", "Learning rates that were tried"),
+    Column(
+        "collapsed_rates", "string", "Those at which training collapsed: it ended no better than a constant prediction"
+    ),
+    Column("train_loss", "float64", "Training loss of the last batch before the weights that were kept, nats"),
+    Column("constant_loss", "float64", "Training loss of the best constant prediction (entropy of the labels), nats"),
     Column(
         "cut", "string", 'What frozen blocks compute: "cached" or "recomputed" each step; missing if none is frozen'
     ),

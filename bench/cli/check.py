@@ -214,7 +214,7 @@ CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
 
 def _check_suite(path: Path, data: bool) -> int:
     from bench.cli.check_suite import model_problems, sound_part
-    from bench.cli.wording import counted
+    from bench.cli.wording import counted, recipe_line
     from bench.errors import SuiteError
     from bench.suite import Plan, load_suite
     from bench.suite.count import count
@@ -233,6 +233,7 @@ def _check_suite(path: Path, data: bool) -> int:
             return wrong
     read = "" if data else "; its data were not read (--data)"
     print(f"ok       suite {suite.name}: {counted(models, 'source model')}, {counted(trials, 'trial')}{read}")
+    print(f"         {recipe_line(suite)}")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import Out, Plugins, Seeds, SuiteFile, Where, read_suite, run_folder, stored_plan
+from bench.cli.wording import recipe_line
 from bench.schema import BY_OWN
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def plan(
     counts = count(plan, stored, Selection.parse(where or (), plan))
     if stored.damage.lines:
         print(f"note: {stored.damage}", file=sys.stderr)
-    print(f"suite {loaded.name}, run folder {folder}{'' if folder.is_dir() else ' (not there yet)'}\n")
+    print(f"suite {loaded.name}, run folder {folder}{'' if folder.is_dir() else ' (not there yet)'}")
+    print(f"{recipe_line(loaded)}\n")
     _table("", {"source models": counts.all_models, "trials": counts.all_trials})
     _table("trials by pair", counts.by("pair") if len(counts.by("pair")) <= SHOWN else counts.by("target"))
     _table("trials by strategy", counts.by("strategy"))

@@ -111,6 +111,8 @@ class FolderState(TypedDict):
     errors : list of dict
         `error`, `count` and the `key` of one such trial or source model; the most frequent first.
     a_failed_key : str or None
+    collapsed : list of str
+        Keys of finished trials whose model comes from a training that collapsed.
     logs : str or None
         Folder of logs, one a trial or source model that said something, each named by its key.
     damage : str or None
@@ -131,6 +133,7 @@ class FolderState(TypedDict):
     seconds_per_trial: float | None
     errors: list[dict[str, Any]]
     a_failed_key: str | None
+    collapsed: list[str]
     logs: str | None
     damage: str | None
     problems: list[str]
@@ -139,9 +142,17 @@ class FolderState(TypedDict):
 
 @dataclass
 class Failures:
-    """What went wrong in a folder: the last failure of every unit that has not succeeded."""
+    """What went wrong in a folder: the last failure of every unit that has not succeeded, and trainings that collapsed.
+
+    Attributes
+    ----------
+    records : dict of key -> record
+    collapsed : set of str
+        Keys of finished trials whose training collapsed at the learning rate that was kept.
+    """
 
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    collapsed: set[str] = field(default_factory=set)
     _good: set[str] = field(default_factory=set)
 
     def add(self, record: dict[str, Any]) -> None:
@@ -156,6 +167,10 @@ class Failures:
             self.records.pop(key, None)
             if kind == "trial":
                 self._good.add(key)
+                row = record["row"]
+                rate, rates = row.get("learning_rate"), row.get("collapsed_rates")
+                if isinstance(rate, float) and isinstance(rates, str) and f"{rate:g}" in rates.split(", "):
+                    self.collapsed.add(key)
         elif key not in self._good:
             self.records[key] = record
 
@@ -217,6 +232,7 @@ def state_of(folder: Path, stored: Stored, failures: Failures) -> FolderState:
         "seconds_per_trial": seconds / len(stored.done) if stored.done else None,
         "errors": failures.errors(),
         "a_failed_key": next(iter(failures.records), None),
+        "collapsed": sorted(failures.collapsed),
         "logs": str(folder / LOGS) if (folder / LOGS).is_dir() else None,
         "damage": str(stored.damage) or None,
         "problems": [*problems, *plugin_notes(folder, stored)],

@@ -146,6 +146,9 @@ def text_of(found: FolderState) -> str:
     if found["seconds_per_trial"] is not None:
         lines.append(f"rate: {duration(found['seconds_per_trial'])} a trial on one worker")
     lines += _errors(found)
+    if found["collapsed"]:
+        many = counted(len(found["collapsed"]), "finished trial")
+        lines.append(f"training collapsed in {many}: ntbench table {found['folder']} says where, and what helps")
     if found["last_run"] and not found["now"]:
         lines.append("last run:")
         lines += [f"  {key}: {_value(value)}" for key, value in found["last_run"].items()]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.suite import Suite
+
 
 def counted(n: int, one: str, many: str | None = None) -> str:
     """Write a number with its noun: "1 trial", "12,000 trials"."""
@@ -34,6 +39,15 @@ def state(done: int, failed: int, missing: int) -> str:
     """Write counts by state, the failed ones only where there are any."""
     failures = f"{failed:,} failed, " if failed else ""
     return f"{done:,} done, {failures}{missing:,} missing"
+
+
+def recipe_line(suite: Suite) -> str:
+    """Write the recipe in force; what of it is so because weights are handed in, too."""
+    from bench.suite.model import HANDED_IN_RECIPE
+
+    same = [name for name, value in HANDED_IN_RECIPE.items() if suite.models and getattr(suite.recipe, name) == value]
+    because = f" ({', '.join(same)}: the defaults of suites with [models])" if same else ""
+    return f"recipe: {suite.recipe.summary}{because}"
 
 
 def printable(text: str) -> str:

@@ -24,11 +24,11 @@ PAIR = ["suite", "validation", "target", "backbone", "weighting", "source"]
 def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     """Say in three to five sentences what the comparisons show.
 
-    How often transfer harms; the largest harm and gain; the safest and the most harmful strategy; what
-    depth does for far sources; what the target size and the distance do; and, where there are such, which
-    transfers predict one class alone. A sentence that the
-    comparisons cannot fill (one depth, one size and no measured distance, ...) is left out, so a small
-    table has fewer.
+    First, where training collapsed at every learning rate, that it did. Then how often transfer harms; the
+    largest harm and gain; the safest and the most harmful strategy; what depth does for far sources; what the
+    target size and the distance do; and, where there are such, which transfers predict one class alone. A
+    sentence that the comparisons cannot fill (one depth, one size and no measured distance, ...) is left out,
+    so a small table has fewer.
 
     Parameters
     ----------
@@ -37,14 +37,15 @@ def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     near : str
         Measure of similarity that says which sources are far.
     """
+    first = comparisons.attrs.get("collapsed", "")
     known = comparisons[comparisons["ntg"].notna()]
     if known.empty:
-        return ["No comparison has a result yet."]
+        return [*filter(None, [first]), "No comparison has a result yet."]
     head = depth_labels(known)
     depths = zip(known["strategy"], known["transfer_depth"], known["frozen_depth"], strict=True)
     known = known.assign(how=[head[_key(*depth)] for depth in depths])
-    said = [_shares(known), _extremes(known), _strategies(known), _depth(known, near), _size_and_distance(known, near)]
-    said.append(_one_class(known))
+    said = [first, _shares(known), _extremes(known), _strategies(known), _depth(known, near)]
+    said += [_size_and_distance(known, near), _one_class(known)]
     return [sentence for sentence in said if sentence]
 
 

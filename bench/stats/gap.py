@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.errors import BenchError, DataError, nearest, unknown
 from bench.schema import COMPARISON, OK, SCRATCH, TRIAL, conform, similarity_columns
-from bench.stats import paired
+from bench.stats import collapse, paired
 from bench.stats.bootstrap import BOTH, gap_intervals
 from bench.stats.edges import grid_edges
 from bench.stats.family import check_contrasts, families, name_contrasts
@@ -90,7 +90,8 @@ def negative_transfer(
     -------
     DataFrame
         One row a comparison, columns as in :data:`bench.schema.COMPARISON`, sorted. ``attrs["warnings"]``
-        lists in sentences what was left out or cannot be judged; ``attrs`` also has the parameters.
+        lists in sentences what was left out or cannot be judged, ``attrs["collapsed"]`` says in one which arms
+        collapsed at every learning rate; ``attrs`` also has the parameters.
 
     Raises
     ------
@@ -113,7 +114,9 @@ def negative_transfer(
     table["p_holm"] = _corrected(table["p_value"], groups, table["correction"])
     table["p_equivalence_holm"] = _corrected(table["p_equivalence"], groups, table["correction"])
     table["verdict"] = verdicts(table["ntg"], table["p_holm"], table["p_equivalence_holm"], alpha)
-    warnings += unfit + _limits(table, groups, alpha) + scratch_warnings(table) + grid_edges(rows)
+    warnings += (
+        collapse.warnings(rows) + unfit + _limits(table, groups, alpha) + scratch_warnings(table) + grid_edges(rows)
+    )
     if interval == "bootstrap" or correct is not None:
         found = gap_intervals(trials[trials["paired"]], len(table), correct or {}, alpha)
         table["ntg_boot_low"], table["ntg_boot_high"], table["resampled"] = found
@@ -121,7 +124,7 @@ def negative_transfer(
     table = conform(table, COMPARISON)
     options = {"margin": margin, "alpha": alpha, "test": test, "correction": correction, "family": list(family)}
     options |= {"interval": interval, "contrasts": dict(contrasts or {})}
-    table.attrs = {"warnings": warnings, **options}
+    table.attrs = {"warnings": warnings, "collapsed": collapse.headline(rows), **options}
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,10 @@ class _Part(BaseModel):
 class Recipe(_Part):
     """How a model is trained; the same for every strategy, scratch included.
 
+    What a [recipe] leaves out has the defaults below; of a suite with [models], `optimizer`, `learning_rates`,
+    `warmup` and `clip_norm` have those of :data:`HANDED_IN_RECIPE` (its rates are AdamW's: with ``optimizer =
+    "sgd"`` they are as below).
+
     Attributes
     ----------
     steps : int
@@ -40,6 +45,13 @@ class Recipe(_Part):
         Of the optimiser: the factor of an L2 penalty, of AdamW that of decoupled decay.
     schedule : {"cosine", "constant"}
         Whether the learning rate falls to 0 along half a cosine, or stays.
+    warmup : float
+        Share of the steps, 0 to below 1, in which every learning rate rises linearly to its value (Goyal
+        et al., 2017); the schedule runs over the rest. Of a path it is the share of all phases' steps.
+    clip_norm : float
+        Largest norm of a step's gradient over everything that trains; a longer one is scaled down to it
+        (Pascanu et al., 2013). Of models in lanes each by its own, and so a head for another task's labels.
+        0 clips nothing.
     copied_lr : float
         Learning rate of blocks copied from the source, relative to new blocks and heads.
     checkpoints : int
@@ -65,6 +77,8 @@ class Recipe(_Part):
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     learning_rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.01, 0.03, 0.1)
     schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     copied_lr: Positive = 0.1
     checkpoints: Count = 5
     early_stopping: bool = True
@@ -84,6 +98,22 @@ class Recipe(_Part):
             raise ValueError(f"checkpoints = {self.checkpoints} is more than steps = {self.steps}")
         return self
 
+    def identity(self) -> dict[str, Any]:
+        """Return what enters a key, as JSON-able values: keys that came later count where they are not at default."""
+        values = self.model_dump(mode="json")
+        later = {name: type(self).model_fields[name].default for name in ("warmup", "clip_norm")}
+        return {name: value for name, value in values.items() if name not in later or value != later[name]}
+
+    @property
+    def summary(self) -> str:
+        """The recipe in force as one line: optimiser, rates, steps and what tames them."""
+        rates = ", ".join(f"{rate:g}" for rate in self.learning_rates)
+        said = [f"{self.optimizer} at learning rates {rates}, copied blocks at {self.copied_lr:g} of them"]
+        said.append(f"{self.steps} steps of {self.batch_size} examples")
+        said += [f"warm-up over {self.warmup:.0%} of them"] if self.warmup else []
+        said += [f"gradients clipped to norm {self.clip_norm:g}"] if self.clip_norm else []
+        return "; ".join(said)
+
     @property
     def validation_label(self) -> str:
         """What the row says of where validation data came from."""
@@ -93,6 +123,20 @@ class Recipe(_Part):
 
 
 SOURCE_RECIPE = {"steps": 400, "batch_size": 64, "learning_rates": (0.05,), "checkpoints": 1}
+# Where a suite's [models] hand weights in, for every arm, scratch included. Plain SGD at the rates above blows large
+# pretrained networks up, those without normalisation most of all; the grid is one for both kinds of arm: a copied
+# block learns at a tenth of it.
+HANDED_IN_RECIPE = {
+    "optimizer": "adamw", "learning_rates": (0.0003, 0.001, 0.003, 0.01), "warmup": 0.1, "clip_norm": 1.0,
+}  # fmt: skip
+
+
+def handed_in_defaults(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of a recipe for weights that are handed in; its rates are no good for SGD."""
+    defaults = {name: value for name, value in HANDED_IN_RECIPE.items() if name not in said}
+    if said.get("optimizer") == "sgd":
+        defaults.pop("learning_rates", None)
+    return defaults
 
 
 class Pairs(_Part):
@@ -284,10 +328,14 @@ class Suite(_Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _source_defaults(cls, values: Any) -> Any:
-        """Let a [source_recipe] table say only what differs from the source recipe's own defaults."""
-        if isinstance(values, dict) and isinstance(values.get("source_recipe"), dict):
+    def _recipe_defaults(cls, values: Any) -> Any:
+        """Let [recipe] and [source_recipe] say only what differs from the defaults that are theirs."""
+        if not isinstance(values, dict):
+            return values
+        if isinstance(values.get("source_recipe"), dict):
             values = {**values, "source_recipe": {**SOURCE_RECIPE, **values["source_recipe"]}}
+        if values.get("models") and isinstance(said := values.get("recipe", {}), dict):
+            values = {**values, "recipe": {**handed_in_defaults(said), **said}}
         return values
 
     @property
@@ -313,6 +361,9 @@ class Suite(_Part):
     @classmethod
     def from_run(cls, values: dict[str, Any], folder: Path) -> Suite:
         """Build the suite that :meth:`to_run` gave, from a run folder that may have moved with it."""
+        # It says every key that its version had: those that came later were not there, whatever their default is now.
+        recipe = {**Recipe().model_dump(mode="json"), **values["recipe"]}
+        values = {**values, "recipe": recipe}
         return cls.model_validate({**values, "folder": str(Path(os.path.realpath(folder), values["folder"]))})
 
     def root(self) -> Path:

@@ -265,7 +265,7 @@ class Plan:
 
     @cached_property
     def _recipe_digests(self) -> tuple[str, str]:
-        return tuple(digest(recipe.model_dump(mode="json")) for recipe in (self.suite.recipe, self.suite.source_recipe))
+        return tuple(digest(recipe.identity()) for recipe in (self.suite.recipe, self.suite.source_recipe))
 
     def _backbone_digest(self, backbone: int) -> str:
         return digest(self.backbones[backbone].identity())

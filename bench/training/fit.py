@@ -17,6 +17,7 @@ from bench.errors import TrialError
 from bench.seeding import derive
 from bench.suite.model import Recipe
 from bench.training.augment import Augment
+from bench.training.collapse import Losses, constant_loss
 from bench.training.lanes import Lane, Layout, padded, rows_of, score, stacked
 from bench.training.loop import Rows, Stage, logits, train
 from bench.training.protocol import batch_order
@@ -35,6 +36,12 @@ class Fitted:
         The chosen one; None where nothing is trained.
     best_step : int
         After how many steps the model that is kept stood.
+    train_loss : float or None
+        Of the last batch before the model that is kept, nats.
+    constant_loss : float or None
+        What a constant prediction would have, nats.
+    rates, collapsed : tuple of float
+        The rates that were tried, and those of them at which training collapsed or diverged.
     curve : list of (learning rate, step, train loss, validation loss, validation accuracy)
         Of every rate tried, at every checkpoint.
     cut : {"cached", "recomputed"} or None
@@ -50,6 +57,10 @@ class Fitted:
     learning_rate: float | None = None
     best_step: int = 0
     steps: int = 0
+    train_loss: float | None = None
+    constant_loss: float | None = None
+    rates: tuple[float, ...] = ()
+    collapsed: tuple[float, ...] = ()
     curve: list[tuple[float, int, float, float, float]] = field(default_factory=list)
     cut: str | None = None
     weights: Weights | None = None
@@ -64,6 +75,7 @@ class Checkpoint:
     loss: float
     rate: float
     step: int
+    train_loss: float
 
     def beats(self, other: Checkpoint | None) -> bool:
         """Whether this model is to be preferred, in whatever order the two were looked at."""
@@ -147,8 +159,8 @@ def _alike(lanes: Sequence[Lane]) -> list[list[int]]:
 def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout) -> list[Fitted]:
     initial = [[tensor.clone() for tensor in values(lane.network)] for lane in lanes]
     best: list[Checkpoint | None] = [None] * len(lanes)
-    results = [Fitted(steps=sum(stage.steps for stage in stages)) for _ in lanes]
-    rates = sorted(recipe.learning_rates)
+    rates, steps = sorted(recipe.learning_rates), sum(stage.steps for stage in stages)
+    results = [Fitted(steps=steps, rates=tuple(rates), constant_loss=constant_loss(lane)) for lane in lanes]
     jobs = [
         (lane.place * len(rates) + number, (i, rate))
         for number, rate in enumerate(rates)
@@ -162,8 +174,10 @@ def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Rec
         for lane, job in enumerate(placed):
             if job is None:
                 continue
-            i, _ = job
+            i, rate = job
             results[i].curve += watch.curves[lane]
+            if watch.collapsed(lane, results[i].constant_loss):
+                results[i].collapsed += (rate,)
             results[i].cut = run.cut
             look = watch.best[lane]
             if look is not None and look.beats(best[i]):
@@ -172,12 +186,15 @@ def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Rec
                 results[i].weights = run.weights(lane)
     for result, look in zip(results, best, strict=True):
         result.curve.sort(key=lambda point: point[:2])
+        result.collapsed = tuple(sorted(result.collapsed))
         if look is None:
             rates = ", ".join(f"{lr:g}" for lr in recipe.learning_rates)
-            result.error = TrialError(f"training diverged at every learning rate tried ({rates}); use smaller ones")
+            what = f"training diverged at every learning rate tried ({rates})"
+            result.error = TrialError(f"{what}; use smaller ones, warmup or clip_norm")
         else:
             result.val_accuracy, result.val_loss = look.accuracy, look.loss
             result.learning_rate, result.best_step = look.rate, look.step
+            result.train_loss = look.train_loss
     if recipe.refit:
         _refit(stack, lanes, initial, results, stages, recipe, layout)
     return results
@@ -334,9 +351,11 @@ class _Validate(_Keeper):
         self.best: list[Checkpoint | None] = [None] * number
         self.curves: list[list[tuple[float, int, float, float, float]]] = [[] for _ in range(number)]
         self._diverged = [False] * number
+        self._losses = Losses()
         self._rows: tuple[int | None, Rows | None] = (None, None)
 
     def __call__(self, done: int, number: int, losses: Tensor) -> bool:
+        self._losses.add(losses)
         if done not in self.marks:
             return False
         if self._rows[0] != number:
@@ -349,9 +368,15 @@ class _Validate(_Keeper):
                 self._diverged[lane] = True
                 continue
             self.curves[lane].append((rate, done, loss, val_loss, accuracy))
-            look = Checkpoint(accuracy, val_loss, rate, done)
+            look = Checkpoint(accuracy, val_loss, rate, done, loss)
             if done >= self.first_choice and look.beats(self.best[lane]):
                 self.best[lane] = look
                 better.append(lane)
         self.keep(better)
         return all(self._diverged)
+
+    def collapsed(self, lane: int, constant: float) -> bool:
+        """Whether a lane's training came to no more than a constant prediction of that training loss."""
+        if self._diverged[lane]:
+            return True
+        return self._losses.collapsed(lane, self.curves[lane], constant, self._rows[1].y[lane])

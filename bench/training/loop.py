@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 
 from bench.backbones.stack import Stack
 from bench.suite.model import Recipe
@@ -75,11 +76,16 @@ class Optimizer:
 
     Every rule used here moves a tensor by the learning rate times something that does not depend on it.
     So a stack's optimiser steps at rate 1, and of that step each lane keeps its own share; a single
-    network's has the rates as its groups' own.
+    network's has the rates as its groups' own. Gradients are clipped before, where the recipe says so.
     """
 
     def __init__(self, stack: Stack, starts: Sequence[Start], rates: Tensor, freeze: int, recipe: Recipe):
         parts = [list(module.parameters()) for module in stack.modules_from(freeze)]
+        self._limit = recipe.clip_norm
+        # A companion head learns another task: how steep that is must not slow the main one down.
+        beside = 1 if stack.network.companion is not None else 0
+        alone, main = parts[len(parts) - beside :], parts[: len(parts) - beside]
+        self._clipped = [[tensor for part in group for tensor in part] for group in (main, alone)]
         places = range(freeze, freeze + len(parts))
         relative = [[start.relative(i, stack.depth) for start in starts] for i in places]
         options = {"lr": 1.0, "weight_decay": recipe.weight_decay, "fused": True}
@@ -105,6 +111,9 @@ class Optimizer:
         """Take one step down `loss`; `factor` multiplies every learning rate."""
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self._limit:
+            for tensors in self._clipped:
+                self._clip(tensors)
         if self._single:
             for group in self._optimizer.param_groups:
                 group["lr"] = factor * group["rate"]
@@ -116,10 +125,27 @@ class Optimizer:
             for tensor, before, share in zip(self._tensors, self._before, self._shares, strict=True):
                 torch.lerp(before, tensor, share * factor, out=tensor)
 
+    def _clip(self, tensors: Sequence[Tensor]) -> None:
+        """Scale each lane's gradient down to the recipe's norm, as torch's ``clip_grad_norm_`` does one network's."""
+        gradients = [tensor.grad for tensor in tensors if tensor.grad is not None]
+        if not gradients:
+            return
+        if self._single:
+            clip_grad_norm_(tensors, self._limit)
+            return
+        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients])
+        scale = (self._limit / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(scale.view(-1, *(1,) * (gradient.ndim - 1)))
+
 
 def schedule(recipe: Recipe, step: int, total: int) -> float:
-    """Return the factor of the learning rate at a step, counted from 0 over all stages."""
-    return 0.5 * (1 + math.cos(math.pi * step / total)) if recipe.schedule == "cosine" else 1.0
+    """Return the factor of the learning rate, above 0 and at most 1, at a step, counted from 0 over all stages."""
+    rising = round(recipe.warmup * total)
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    done = (step - rising) / (total - rising)
+    return 0.5 * (1 + math.cos(math.pi * done)) if recipe.schedule == "cosine" else 1.0
 
 
 def train(

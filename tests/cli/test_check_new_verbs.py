@@ -153,7 +153,9 @@ def test_five_unknown_names_each_with_the_nearest(tmp_path, ntbench):
 def test_a_good_suite(suite, ntbench):
     done = ntbench("check", suite)
     assert done.code == 0
-    assert done.out == "ok       suite small: 4 source models, 32 trials; its data were not read (--data)\n"
+    said, recipe = done.out.splitlines()
+    assert said == "ok       suite small: 4 source models, 32 trials; its data were not read (--data)"
+    assert recipe.strip().startswith("recipe: sgd")
     read = ntbench("check", suite, "--data")
     assert read.code == 0
     assert "ok       task noisy" in read.out

@@ -175,3 +175,15 @@ def test_a_recipe_s_keys_are_listed_each_with_its_meaning_default_and_what_is_al
     ):
         assert said in entries[name]
     assert 'did you mean "recipe"' in ntbench("list", "recipes").err
+
+
+def test_the_recipe_in_force_is_said_with_what_handed_in_weights_make_of_it(suite, tmp_path, ntbench):
+    line = "recipe: sgd at learning rates 0.1, copied blocks at 0.1 of them; 5 steps of 32 examples\n"
+    assert line in ntbench("plan", suite).out
+    assert line in ntbench("check", suite).out
+    (tmp_path / "mine.pt").write_bytes(b"weights")
+    text = suite.read_text().replace('sources = ["near", "noisy"]', 'sources = ["near", "mine"]')
+    suite.write_text(text + '[models]\nmine = { state_dict = "mine.pt" }\n')
+    said = ntbench("plan", suite).out
+    assert "recipe: adamw at learning rates 0.1, copied blocks at 0.1 of them; 5 steps of 32 examples; warm-up" in said
+    assert "(optimizer, warmup, clip_norm: the defaults of suites with [models])" in said

@@ -178,6 +178,7 @@ def test_keys_are_empty_while_the_data_are_unread():
         {"tasks": {"noisy": {"task": "printed-digits", "label_noise": {"rate": 0.4}}}},
         {"seeds": [0, 1, 2], "source_models": 3},
         {"source_recipe": {}},
+        {"recipe": {"warmup": 0.0}, "source_recipe": {"warmup": 0}},
     ],
     ids=str,
 )
@@ -209,7 +210,8 @@ def test_keys_do_not_depend_on_where_handed_in_weights_lie(tmp_path):
         return keys(models={"mine": {"state_dict": str(tmp_path / name), **more}}, pairs=pairs)
 
     assert found("a.pt") == found("b.pt")
-    scratch = set(keys())
+    plan_of_models = plan(models={"mine": {"state_dict": str(tmp_path / "a.pt")}}, pairs=pairs)
+    scratch = {trial.key for trial in plan_of_models.trials() if trial.model is None}
     assert not set(found("a.pt", b"other weights")) & set(found("b.pt")) - scratch
     assert not set(found("a.pt", classes=["x", "y"])) & set(found("b.pt")) - scratch
 
@@ -230,11 +232,19 @@ def test_keys_do_not_depend_on_where_handed_in_weights_lie(tmp_path):
         {"recipe": {"learning_rates": [0.01, 0.03]}},
         {"recipe": {"validation": "extra", "validation_size": 20}},
         {"recipe": {"copied_lr": 0.2}},
+        {"recipe": {"warmup": 0.1}},
+        {"recipe": {"clip_norm": 1.0}},
     ],
     ids=str,
 )
 def test_every_key_changes_with_what_decides_all_results(changes):
     assert not set(keys(**changes)) & set(keys())
+
+
+def test_recipe_keys_that_came_later_leave_the_keys_of_rows_that_are_stored():
+    """The digests of these recipes before there was a warm-up or clipping: rows of old suites must be found again."""
+    one = plan(recipe={"optimizer": "adam", "steps": 75, "learning_rates": [0.01, 0.05], "early_stopping": False})
+    assert one._recipe_digests == ("b5de915c1040da2a9c76", "7e4459faa6cf63972a35")
 
 
 @pytest.mark.parametrize(

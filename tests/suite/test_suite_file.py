@@ -231,6 +231,52 @@ def test_a_suite_in_python_is_the_suite_in_toml(tmp_path):
     assert load_suite(path) == load_suite(built) == built
 
 
+# Handed-in weights
+
+SGD_RATES = (0.01, 0.03, 0.1)
+
+
+def handed_in(tmp_path, **changes):
+    (tmp_path / "mine.pt").write_bytes(b"weights")
+    models = {"mine": {"state_dict": str(tmp_path / "mine.pt")}}
+    return load_suite({**LEAST, "models": models, "pairs": [{"target": "digits", "source": "mine"}], **changes})
+
+
+def test_handed_in_weights_have_a_recipe_that_does_not_blow_them_up(tmp_path):
+    recipe = handed_in(tmp_path).recipe
+    assert (recipe.optimizer, recipe.warmup, recipe.clip_norm) == ("adamw", 0.1, 1.0)
+    assert max(recipe.learning_rates) <= 0.01
+    assert handed_in(tmp_path).source_recipe == load_suite(LEAST).source_recipe
+    plain = load_suite(LEAST).recipe
+    assert (plain.optimizer, plain.learning_rates, plain.warmup, plain.clip_norm) == ("sgd", SGD_RATES, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ({"steps": 50}, {"steps": 50, "optimizer": "adamw", "clip_norm": 1.0}),
+        ({"learning_rates": [0.02]}, {"learning_rates": (0.02,), "optimizer": "adamw"}),
+        ({"optimizer": "sgd"}, {"optimizer": "sgd", "learning_rates": SGD_RATES, "warmup": 0.1, "clip_norm": 1.0}),
+        ({"optimizer": "sgd", "learning_rates": [0.5]}, {"optimizer": "sgd", "learning_rates": (0.5,)}),
+        ({"warmup": 0, "clip_norm": 0}, {"warmup": 0.0, "clip_norm": 0.0, "optimizer": "adamw"}),
+    ],
+    ids=str,
+)
+def test_a_recipe_that_says_a_key_keeps_it_beside_handed_in_weights(tmp_path, said, meant):
+    recipe = handed_in(tmp_path, recipe=said).recipe
+    assert {name: getattr(recipe, name) for name in meant} == meant
+
+
+def test_a_run_folder_keeps_the_recipe_that_its_rows_were_made_with(tmp_path):
+    suite = handed_in(tmp_path)
+    stored = suite.to_run(tmp_path / "run")
+    assert Suite.from_run(stored, tmp_path / "run").recipe == suite.recipe
+    # As an earlier version wrote it, which had neither key.
+    plain = load_suite(LEAST).recipe.model_dump(mode="json")
+    stored["recipe"] = {name: value for name, value in plain.items() if name not in ("warmup", "clip_norm")}
+    assert Suite.from_run(stored, tmp_path / "run").recipe == load_suite(LEAST).recipe
+
+
 # Mistakes
 
 
@@ -357,6 +403,10 @@ def test_unknown_keys_at_every_level(changes, place, message):
         ({"tasks": {"digits": "noise"}, "models": {"digits": {"weights": "X"}}}, "models.digits", "is also a task"),
         ({"models": {"m": {}}}, "models.m", "give either state_dict"),
         ({"recipe": {"weight_decay": float("inf")}}, "recipe.weight_decay", "finite"),
+        ({"recipe": {"warmup": 10}}, "recipe.warmup", "less than 1, got 10"),
+        ({"recipe": {"warmup": -0.1}}, "recipe.warmup", "greater than or equal to 0"),
+        ({"recipe": {"clip_norm": -1}}, "recipe.clip_norm", "greater than or equal to 0"),
+        ({"recipe": {"warm_up": 0.1}}, "recipe.warm_up", 'did you mean "warmup"'),
         ({"strategies": ["fine-tune", 3]}, "strategies[1]", "must be text or a table, got 3"),
         ({"strategies": "fine-tune"}, "strategies", "must be a list, got 'fine-tune'"),
         ({"tasks": {"a": 1}}, "tasks.a", "must be text or a table, got 1"),

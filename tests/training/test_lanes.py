@@ -81,6 +81,11 @@ RECIPES = {
     "adam": Recipe(steps=7, batch_size=16, optimizer="adam", learning_rates=(0.003, 0.03), checkpoints=7),
     "adamw": Recipe(steps=6, batch_size=64, optimizer="adamw", learning_rates=(0.01,), weight_decay=0.1, checkpoints=3),
     "refit": Recipe(steps=7, batch_size=16, learning_rates=(0.02, 0.3), checkpoints=7, refit=True),
+    # Gradients here are about 1 long: some lanes' are clipped, and others' are not.
+    "clipped": Recipe(steps=7, batch_size=16, learning_rates=(0.02, 0.1), checkpoints=7, clip_norm=0.7, warmup=0.4),
+    "clipped adamw": Recipe(
+        steps=6, batch_size=64, optimizer="adamw", learning_rates=(0.01,), checkpoints=3, clip_norm=0.3, warmup=0.2
+    ),
     "last": Recipe(steps=5, batch_size=16, learning_rates=(0.02, 0.1), checkpoints=1, early_stopping=False),
 }
 
@@ -115,10 +120,12 @@ def test_lanes_take_different_rates_and_stop_at_steps_of_their_own(kind):
     width=st.sampled_from([2, 4]),
     order=st.permutations(range(5)),
     number=st.integers(1, 5),
+    clip=st.sampled_from([0.0, 0.5]),
 )
-def test_what_a_lane_computes_does_not_depend_on_its_company(kind, width, order, number):
+def test_what_a_lane_computes_does_not_depend_on_its_company(kind, width, order, number, clip):
     """To the bit, in single precision: any companions, and any number of them."""
-    recipe = Recipe(steps=5, batch_size=16, optimizer="adam", learning_rates=(0.01, 0.1), checkpoints=2)
+    rates = (0.01, 0.1)
+    recipe = Recipe(steps=5, batch_size=16, optimizer="adam", learning_rates=rates, checkpoints=2, clip_norm=clip)
     everyone = lanes_of(kind, 5, dtype=torch.float32)
     expected, all_found = outcome(everyone, fit(everyone, (Phase(0),), recipe, Layout(width)))
     tested = evaluate(everyone, 0, Layout(width))

@@ -17,7 +17,7 @@ from bench.training.data import Data
 from bench.training.fit import fit, plan_stages
 from bench.training.inputs import Held
 from bench.training.lanes import Lane, score
-from bench.training.loop import Rows, Stage, Start, logits, train
+from bench.training.loop import Rows, Stage, Start, logits, schedule, train
 from bench.training.protocol import Split, batch_order
 from bench.transfer.start import trainable_parameters
 from bench.transfer.strategy import Phase, Strategy, point
@@ -76,6 +76,55 @@ def test_the_loop_is_the_loop_that_one_would_write(data):
         scheduler.step()
     for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_warm_up_and_clipping_are_those_of_torch(data):
+    recipe = Recipe(steps=10, batch_size=16, warmup=0.3, clip_norm=0.1, checkpoints=1)
+    ours, plain = make(), make()
+    order = batch_order(60, 10, 16, "test", 60, 0)
+    train_one(ours, [Stage(0, 10)], data, order, recipe, 0.1)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9)
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / 4, total_iters=3)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=7)
+    scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], milestones=[3])
+    plain.train()
+    lengths = []
+    for batch in order:
+        optimizer.zero_grad()
+        cross_entropy(plain(data.x.x[batch]), data.y[batch]).backward()
+        lengths.append(torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.1).item())
+        optimizer.step()
+        scheduler.step()
+    assert max(lengths) > 0.1
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "total"), [("cosine", 100), ("constant", 7), ("cosine", 1)])
+def test_warm_up_rises_to_the_whole_rate_and_is_never_zero(kind, total):
+    recipe = Recipe(steps=total, warmup=0.25, schedule=kind, checkpoints=1)
+    factors = [schedule(recipe, step, total) for step in range(total)]
+    assert min(factors) > 0
+    assert max(factors) == 1
+    rising = round(0.25 * total)
+    assert factors[: rising + 1] == pytest.approx([(i + 1) / (rising + 1) for i in range(rising + 1)])
+    assert factors[rising:] == [schedule(Recipe(schedule=kind), i, total - rising) for i in range(total - rising)]
+
+
+def test_weights_of_examples_are_learned_at_the_rates_of_the_warm_up(data):
+    seen = []
+
+    def look(batches, step, depth, rates):
+        seen.append(rates.item())
+        x, y = batches(step, depth)
+        return cross_entropy(batches.stack.logits(x)[0], y[0]).unsqueeze(0)
+
+    stack = Stack(make(), 1)
+    recipe = Recipe(steps=8, warmup=0.5, schedule="constant", checkpoints=1)
+    rates = torch.tensor([0.1], dtype=torch.float64)
+    examples = rows(data.x.x, data.y)
+    train(stack, [Stage(0, 8)], lambda _: examples, None, recipe, rates, [START], objective=look)
+    assert seen == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.1, 0.1])
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

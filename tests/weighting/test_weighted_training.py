@@ -142,6 +142,34 @@ def test_joint_training_in_lanes(lanes):
         torch.testing.assert_close(values(a), values(b), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_gradients_are_clipped_lane_by_lane(joint):
+    spec, recipe = spec_of("l2rw"), SGD.model_copy(update={"clip_norm": 0.3})
+    alone, together, whole = (lanes_of(3, spec, joint=joint) for _ in range(3))
+    fit(alone, (Phase(0),), recipe)
+    fit(together, (Phase(0),), recipe, Layout(4))
+    fit(whole, (Phase(0),), SGD)
+    for a, b, c in zip(alone, together, whole, strict=True):
+        torch.testing.assert_close(values(a), values(b), rtol=1e-6, atol=1e-8)
+        assert not torch.allclose(values(a), values(c), rtol=1e-3)
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_a_steep_second_head_does_not_clip_the_source_models_steps(lanes):
+    """Random weights do not look at the target, so that what its head learns must leave the source model as it is."""
+    flat, steep = lanes_of(1, spec_of("random")), lanes_of(1, spec_of("random"))
+    for lane, scale in ((flat[0], 1), (steep[0], 1000)):
+        add_companion(lane.network, CLASSES, 0)
+        lane.network.companion.double().weight.data.mul_(scale)
+        target = data_of(KINDS["cnn"][1], 100, META)
+        beside = Companion(target, np.arange(META), target.y, 16, ("target", 0))
+        lane.weigh = Weigh(lane.weigh.spec, lane.weigh.source, beside)
+        fit([lane], (Phase(0),), SGD.model_copy(update={"clip_norm": 0.3}), Layout(lanes))
+    names = [name for name in flat[0].network.state_dict() if not name.startswith("companion.")]
+    for name in names:
+        torch.testing.assert_close(flat[0].network.state_dict()[name], steep[0].network.state_dict()[name], msg=name)
+
+
 # What a step does
 
 

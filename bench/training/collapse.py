@@ -1,0 +1,86 @@
+"""Tell a training that collapsed: one that ends no better than a prediction that is the same for every example."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from bench.training.lanes import Lane
+
+# A batch's loss is noisy, and a first look at few examples more so: these leave room for both.
+WORSE = 1.25  # times the constant prediction's loss, and the lowest seen: a training loss above it has grown
+STUCK = 0.95  # of the constant prediction's loss: a training that does not end below it has learned nothing
+BURST = 2.0  # times the constant prediction's loss, and the first: a training loss above it was blown up on the way
+FAR = 10.0  # times the constant prediction's loss: far more than a model that has learned its examples by heart
+
+
+def constant_loss(lane: Lane) -> float:
+    """Return the least training loss of one prediction for all of a lane's examples, nats.
+
+    That is the entropy of the classes' shares, log K where they are balanced; in joint training, where the
+    source's loss is added to the target's, both have one.
+    """
+    found = _entropy(lane.data.y[torch.as_tensor(lane.split.train, device=lane.data.y.device)])
+    if lane.weigh is not None and lane.weigh.joint:
+        found += _entropy(lane.weigh.companion.y)
+    return found
+
+
+def _entropy(y: Tensor) -> float:
+    shares = torch.bincount(y).double() / len(y)
+    return float(torch.special.entr(shares).sum())
+
+
+class Losses:
+    """The training losses of the lanes of a stack, as far as a collapse shows in them.
+
+    Attributes
+    ----------
+    first, highest : Tensor, shape (lanes,)
+        Of the first step's batch, before it; and the most of any step.
+    """
+
+    def __init__(self) -> None:
+        self.first = self.highest = torch.empty(0)
+
+    def add(self, losses: Tensor) -> None:
+        """Take a step's losses in, shape (lanes,); nothing is waited for on a GPU."""
+        losses = losses.detach()
+        if not len(self.first):
+            self.first, self.highest = losses.clone(), losses.clone()
+        else:
+            torch.maximum(self.highest, losses, out=self.highest)
+
+    def collapsed(
+        self, lane: int, curve: Sequence[tuple[float, int, float, float, float]], constant: float, labels: Tensor
+    ) -> bool:
+        """Say whether a lane's training collapsed, by its last checkpoint.
+
+        It did where it ended with a training loss above a constant prediction's and above what it had been, or
+        not below the constant one after a burst on the way, as networks whose units died do; and is not surely
+        more often right than the most frequent class. Or with a validation loss far above the constant one and
+        no more right than that class. A loss that falls from high up, of a rate too small or of few steps, is no
+        collapse.
+
+        Parameters
+        ----------
+        curve : sequence of (learning rate, step, train loss, validation loss, validation accuracy)
+            Of the lane's checkpoints, none of which diverged.
+        constant : float
+            Loss of a constant prediction, as :func:`constant_loss` gives it.
+        labels : Tensor of int64, shape (N,)
+            Of the validation examples.
+        """
+        first, highest = float(self.first[lane]), float(self.highest[lane])
+        _, _, last, val_loss, val_accuracy = curve[-1]
+        most, n = float(torch.bincount(labels).max() / len(labels)), len(labels)
+        lucky = most + 2 * math.sqrt(most * (1 - most) / n)  # two standard errors above chance
+        grown = last > WORSE * max(constant, min(first, *(point[2] for point in curve)))
+        burst = not math.isfinite(highest) or highest > BURST * max(constant, first)
+        lost = (grown or (burst and last >= STUCK * constant)) and val_accuracy <= lucky
+        return lost or (val_loss > FAR * constant and val_accuracy <= most)
