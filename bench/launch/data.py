@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def read_data(
             save_task(task, path)
         if name in plan.targets:
             labels[name] = task.y
-        if (known := stored.cards.get(spec.digest)) is None or Card.from_json(known) != card:
+        known = stored.cards.get(spec.digest)  # of another name, perhaps, that means the same data
+        if known is None or replace(Card.from_json(known), name=card.name) != card:
             if spec.digest in stored.cards:
                 say(f'the data of "{name}" are not those of the stored rows: their trials will be run again')
             records.append({"kind": "task", "key": spec.digest, "card": card.to_json()})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.grid import Cell, Grid
-from bench.report.style import MARKS, measure_name, points
+from bench.report.grid import Cell, Grid, Source
+from bench.report.style import MARKS, points
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def caption(grid: Grid) -> str:
     accuracy, seeds = grid.scratch
     said = f"{seeds} seed" if seeds == 1 else f"{seeds} seeds"
     reached = f"Scratch {100 * accuracy:.1f} % ({said})" if seeds else "No pair of trials was completed"
-    order = f"near to far by {measure_name(grid.measure)}" if grid.measure else "by name: no distance was measured"
-    return f"{reached}. Sources {order}."
+    return f"{reached}. Sources {grid.order}."
 
 
 def cell_text(cell: Cell | None, marks: dict[str, str] = MARKS, decimals: int = 1) -> str:
@@ -52,6 +51,13 @@ def cell_text(cell: Cell | None, marks: dict[str, str] = MARKS, decimals: int = 
 def distance_text(value: float | None) -> str:
     """Write a distance to three digits; nothing where it was not measured."""
     return "" if value is None else f"{value:.3g}"
+
+
+def distance_interval(source: Source) -> str:
+    """Write a source's distance with its interval, where it has one."""
+    if source.low is None or source.high is None:
+        return distance_text(source.distance)
+    return f"{distance_text(source.distance)} [{distance_text(source.low)}, {distance_text(source.high)}]"
 
 
 def margin_text(margin: float) -> str:
