@@ -42,6 +42,7 @@ def show(
     were weighted, pictures of their weights are written beside it.
     """
     from bench.registry import load_plugin
+    from bench.report.style import slug
     from bench.tasks.build import build_task
 
     source, target = _ends(pair)
@@ -61,7 +62,7 @@ def show(
             _say_fit(loaded, tasks[source], tasks[target])
         folder = run_folder(loaded, out) if suite or out else None
         _say_similarity(source, target, folder, suite)
-    picture = _draw(loaded, tasks, target, png)
+    picture = _draw(loaded, tasks, target, png or Path(slug("-to-".join(names)) + ".png"))
     print(f"picture: {picture}")
     if source and not handed_in and (suite or out):
         _draw_weights(run_folder(loaded, out), source, target, tasks[source], picture)
@@ -163,6 +164,7 @@ def _say_similarity(source: str, target: str, folder: Path | None, suite: Path |
     """Print the measured similarity of a pair, or why there is none yet."""
     import math
 
+    from bench.cli.wording import counted
     from bench.schema import ENDS, near_is_low, similarity_columns
     from bench.stats.nearness import similarity_means
 
@@ -176,7 +178,8 @@ def _say_similarity(source: str, target: str, folder: Path | None, suite: Path |
         print(f"similarity: not measured yet; it is, with trained source models, by {command}")
         return
     for backbone, part in rows.groupby("backbone"):
-        print(f"similarity ({backbone}, mean over {part['source_seed'].nunique()} source models, 95 % interval):")
+        models = counted(part["source_seed"].nunique(), "source model", "source models")
+        print(f"similarity ({backbone}, mean over {models}, 95 % interval):")
         means = similarity_means(part, ["backbone"], measures).iloc[0]
         for measure in measures:
             nearer = "low is near" if near_is_low(measure) else "high is near"
@@ -197,16 +200,14 @@ def _rows(folder: Path | None, source: str, target: str):  # noqa: ANN202 - pand
     return rows.drop_duplicates(["suite", "backbone", "weighting", "source_seed"])
 
 
-def _draw(suite: Suite, tasks: Mapping[str, Task], target: str, png: Path | None) -> Path:
+def _draw(suite: Suite, tasks: Mapping[str, Task], target: str, path: Path) -> Path:
     """Draw the sheet, at the shape that networks see, and return where it was written."""
     from bench.errors import StoreError
     from bench.report.samples import sample_sheet
-    from bench.report.style import slug
     from bench.tasks.fit import fit, problem
 
     shape = _input_shape(suite, tasks[target])
     seen = {name: task if problem(task.shape, shape) else fit(task, shape) for name, task in tasks.items()}
-    path = png or Path(slug("-to-".join(tasks)) + ".png")
     try:
         sample_sheet(seen).savefig(path, format="png", dpi=150)
     except OSError as error:

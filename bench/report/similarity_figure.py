@@ -99,7 +99,10 @@ def _draw(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int]) -> No
         if has_intervals(part, measure):
             axis.hlines(part["ntg"], *(part[measure + end] for end in ENDS), linewidth=0.4, alpha=0.6, **place)
         axis.plot(part[measure], part["ntg"], marker, markersize=3.4, markeredgewidth=0, **place)
-    axis.update_datalim(pairs[[measure, "ntg"]].to_numpy(dtype=float))
+    for end in ("", *ENDS):
+        if measure + end in pairs:
+            known = pairs[[measure + end, "ntg"]].dropna()
+            axis.update_datalim(known.to_numpy(dtype=float))
     axis.autoscale_view()
 
 

@@ -74,10 +74,10 @@ def textbook(
     -------
     DataFrame
         One row a cell: `PLACE`, `similarity`, `small`, `similar` (missing for a source in between),
-        `n_seeds`, `n_arms`, `winner` (highest mean test accuracy), `winner_accuracy`, `scratch_accuracy`, `win_share` (of the resamples over
-        seeds in which the winner wins), `lead` over the second-best arm `runner_up` with `lead_low` and
-        `lead_high`, `advised`, `advised_accuracy`, `shortfall` of the advice behind the winner with
-        `shortfall_low` and `shortfall_high`, `p_holm` (the least over arms) and `outcome`.
+        `n_seeds`, `n_arms`, `winner` (highest mean test accuracy), `winner_accuracy`, `scratch_accuracy`,
+        `win_share` (of the resamples over seeds in which the winner wins), `lead` over the second-best arm
+        `runner_up` with `lead_low` and `lead_high`, `advised`, `advised_accuracy`, `shortfall` of the advice
+        behind the winner with `shortfall_low` and `shortfall_high`, `p_holm` (the least over arms) and `outcome`.
 
     Raises
     ------
