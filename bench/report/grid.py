@@ -161,7 +161,7 @@ def order_of(comparisons: pd.DataFrame, measure: str | None) -> str:
     """Say how the sources of one target are sorted, and how far their intervals tell them apart."""
     if measure is None:
         return "by name: no distance was measured"
-    name = measure_name(measure)
+    name = measure_name(measure) + ("" if near_is_low(measure) else " (high is near)")
     sources = comparisons[comparisons[measure].notna()].groupby("source")
     columns = [measure, *(measure + end for end in ENDS if measure + end in comparisons)]
     means = sources[columns].mean()

@@ -132,6 +132,7 @@ class _Frechet:
 
     def __init__(self, source: np.ndarray, target: np.ndarray):
         self.samples = source, target
+        self._whole: dict[tuple[int, int], _Cut] = {}
         half = min(len(source), len(target)) // 2
         if source.shape[1] > LARGEST:
             half = min(half, LARGEST)
@@ -148,18 +149,46 @@ class _Frechet:
 
     def without(self, *groups: int) -> float:
         """Return the value without a group of the source and one of the target; -1 leaves none out."""
-        kept = [mine != group for mine, group in zip(self.groups, groups, strict=True)]
-        unit = np.mean([x[k].var(axis=0, ddof=1).sum() for x, k in zip(self.samples, kept, strict=True)])
+        unit = np.mean([self._variance(side, group) for side, group in enumerate(groups)])
         if unit <= np.finfo(float).tiny:
             raise Undefined("the features do not vary")
-        return float(np.mean([self._split(split, kept) for split in self.splits]) / unit)
+        cuts = ([self._cut(k, side, group) for side, group in enumerate(groups)] for k in range(SPLITS))
+        return float(np.mean([_between(source, target) for source, target in cuts]) / unit)
 
-    def _split(self, split: list[np.ndarray], kept: list[np.ndarray]) -> float:
-        (s, s2), (t, t2) = (
-            [_Half(x[rows[k[rows]]]) for rows in halves] for x, halves, k in zip(self.samples, split, kept, strict=True)
-        )
-        between = s.distance(t) + s.distance(t2) + s2.distance(t) + s2.distance(t2)
-        return between / 4 - (s.distance(s2) + t.distance(t2)) / 2
+    def _kept(self, side: int, group: int) -> np.ndarray:
+        return self.groups[side] != group
+
+    def _variance(self, side: int, group: int) -> float:
+        return float(self.samples[side][self._kept(side, group)].var(axis=0, ddof=1).sum())
+
+    def _cut(self, split: int, side: int, group: int) -> _Cut:
+        """Return a sample's halves in a split; what is left whole, for one side's groups after another, is kept."""
+        if (found := self._whole.get((split, side))) is not None and group == -1:
+            return found
+        kept = self._kept(side, group)
+        cut = _Cut(*(_Half(self.samples[side][rows[kept[rows]]]) for rows in self.splits[split][side]))
+        if group == -1:
+            self._whole[split, side] = cut
+        return cut
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """The two halves of a sample."""
+
+    first: _Half
+    second: _Half
+
+    @cached_property
+    def within(self) -> float:
+        """The distance between them."""
+        return self.first.distance(self.second)
+
+
+def _between(s: _Cut, t: _Cut) -> float:
+    """Return the distance of two samples without what either has within itself."""
+    crossed = [a.distance(b) for a in (s.first, s.second) for b in (t.first, t.second)]
+    return sum(crossed) / 4 - (s.within + t.within) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +218,8 @@ class _Half:
         """Return the squared 2-Wasserstein distance of the fitted Gaussians."""
         a, b = self.rows, other.rows
         if a.shape[1] <= min(len(a), len(b)):
-            product = self.root @ other.covariance @ self.root
+            whole, part = (other, self) if "root" in other.__dict__ else (self, other)
+            product = whole.root @ part.covariance @ whole.root
         else:
             # tr (Ca Cb)^(1/2) is the nuclear norm of A B', which is small where examples are few.
             product = a @ b.T
