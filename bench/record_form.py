@@ -96,6 +96,8 @@ def _similarity(record: Mapping[str, Any]) -> bool:
         and _whole(record["source_seed"])
         and _failure(record)
         and all(value is None or _number(value) for value in record["values"].values())
+        and all(map(_whole, record.get("versions", {}).values()))
+        and all(near in ("low", "high") for near in record.get("near", {}).values())
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from bench.errors import DataError, StoreError
 from bench.rows import Row, Rows, read_row
-from bench.schema import OK, TRIAL, conform
+from bench.schema import ENDS, OK, TRIAL, conform, declare_near
 from bench.store import Damage, ledgers, read_records
 from bench.suite.weightings import UNIFORM
 from bench.trial import SCHEMA_VERSION
@@ -51,13 +52,12 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     if not ledgers(folder):
         return _from_parquet(folder)
     damage, left_out = Damage(), Counter()
-    rows, values = Rows(), {}
+    rows, similarity = Rows(), _Similarity()
     for record in read_records(folder, damage, read_row):
         if isinstance(record, Row):
             rows.add(record)
         elif record["kind"] == "similarity":
-            if record["weighting"] == UNIFORM:
-                values[tuple(record[name] for name in _MODEL)] = record["values"]
+            similarity.add(record)
         elif record["kind"] == "trial":
             left_out[f"of schema version {record.get('schema')} (this is version {SCHEMA_VERSION})"] += 1
     frame, stale = _current(rows.frame())
@@ -65,10 +65,11 @@ def load_results(folder: str | Path) -> pd.DataFrame:
         left_out["that are not as a run writes them"] += rows.malformed
     if stale:
         left_out["of an earlier recipe, backbone or version of the target's data"] += stale
-    frame = conform(_with_similarity(frame, values), TRIAL)
+    frame = conform(similarity.join(frame), TRIAL)
     frame = frame.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
     frame.attrs["warnings"] = [str(damage)] if damage.lines else []
     frame.attrs["warnings"] += [f"{count} rows {why} are left out" for why, count in left_out.items()]
+    frame.attrs["warnings"] += similarity.stale()
     return frame
 
 
@@ -85,15 +86,63 @@ def _current(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return rows[last & current], int((last & ~current).sum())
 
 
-def _with_similarity(rows: pd.DataFrame, values: dict[tuple, dict[str, Any]]) -> pd.DataFrame:
-    """Add to each row the similarity of its source to its target: of the unweighted source model with its seed."""
-    import pandas as pd
+class _Similarity:
+    """Gathers measured similarity: of the unweighted source model of each pair and seed, the last record counts."""
 
-    if not values:
-        return rows
-    found = pd.DataFrame(list(values.values()))
-    keys = pd.DataFrame(list(values), columns=list(_MODEL)).astype({name: rows[name].dtype for name in _MODEL})
-    return rows.merge(pd.concat([keys, found], axis=1), how="left", on=list(_MODEL), sort=False)
+    def __init__(self) -> None:
+        self._records: dict[tuple, dict[str, Any]] = {}
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Take one record in; one that failed does not undo what an earlier one has."""
+        place = tuple(record[name] for name in _MODEL)
+        if record["weighting"] != UNIFORM or ("error" in record and not record["values"] and place in self._records):
+            return
+        self._records[place] = record
+        for name, near in record.get("near", {}).items():
+            declare_near(name, near)
+
+    @cached_property
+    def _newest(self) -> dict[str, int]:
+        """The newest version of each measure."""
+        found: dict[str, int] = {}
+        for record in self._records.values():
+            for name, value in record["values"].items():
+                if value is not None and not name.endswith(ENDS):
+                    found[name] = max(found.get(name, 1), _version(record, name))
+        return found
+
+    def _old(self, record: dict[str, Any]) -> list[str]:
+        """Name a record's measures that others have in a newer version: the two cannot be compared."""
+        return [name for name in record["values"] if _version(record, name) < self._newest.get(name, 1)]
+
+    def join(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Add to each row the similarity of its source to its target."""
+        import pandas as pd
+
+        if not self._records:
+            return rows
+        values = []
+        for record in self._records.values():
+            old = {name + end for name in self._old(record) for end in ("", *ENDS)}
+            values.append({name: value for name, value in record["values"].items() if name not in old})
+        keys = pd.DataFrame(list(self._records), columns=list(_MODEL))
+        keys = keys.astype({name: rows[name].dtype for name in _MODEL})
+        found = pd.DataFrame(values, index=keys.index)
+        return rows.merge(pd.concat([keys, found], axis=1), how="left", on=list(_MODEL), sort=False)
+
+    def stale(self) -> list[str]:
+        """Say which values of an earlier version of a measure are left out."""
+        counts = Counter(name for record in self._records.values() for name in self._old(record))
+        return [
+            f"{count} values of {name} by an earlier version of the measure are left out; running the suite again "
+            "measures them anew"
+            for name, count in counts.items()
+        ]
+
+
+def _version(record: dict[str, Any], name: str) -> int:
+    """Return the version of a measure that a record was taken by; ledgers that do not say so are of the first."""
+    return record.get("versions", {}).get(name, 1)
 
 
 # Where a row stands in the table. A new row for an old place (its source's data changed, say) replaces it.
@@ -159,6 +208,8 @@ def _from_parquet(folder: Path) -> pd.DataFrame:
     lacking = [name for name in (*_PLACE, "status", "test_accuracy") if name not in frame.columns]
     if lacking:
         raise StoreError(f"{path} is no table of trials: it lacks the columns {', '.join(lacking)}")
+    for name, near in frame.attrs.get("near", {}).items():
+        declare_near(name, near)
     try:
         return conform(frame, TRIAL)
     except DataError as error:

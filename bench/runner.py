@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from bench.backbones.base import Backbone, build
-from bench.errors import DataError, StoreError, TrialError
+from bench.errors import BenchError, DataError, StoreError, TrialError
 from bench.model_files import path_of, weights_path
 from bench.predictions import PREDICTIONS, save_predictions
 from bench.records import describe_error, failed_trial, listed, row_of
+from bench.registry import MEASURES
 from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
 from bench.suite.packing import HELD, place_of
@@ -174,19 +175,41 @@ class Runner:
 
     def measure(self, key: str, model: SourceModel, target: str) -> dict[str, Any]:
         """Measure the similarity of a source (with its model) to a target."""
-        from bench.similarity.base import View, measure_all
+        from bench.similarity.base import View, column, measure_all
 
-        source = None
+        source, held_out = None, None
         if model.source not in self.plan.models:
             source = self.task(model.source, model.shape, model.standardised_by)
+            source, held_out = self._held_out(model, source)
         seen = self.task(target, model.shape, self.plan.standardised_by(target, target))
-        view = View(source, seen, self.source(model), self.device)
-        values = measure_all(self.plan.suite.measures, view)
-        return {
+        view = View(source, seen, self.source(model), self.device, held_out)
+        names = self.plan.suite.measures
+        values, failed = measure_all(names, view)
+        entries = {column(name): MEASURES.get(name) for name in names}
+        record = {
             "kind": "similarity", "key": key, "source": model.source, "target": target,
             "backbone": self.plan.backbones[model.backbone].label, "weighting": model.weighting,
             "source_seed": model.seed, "values": values,
+            "versions": {name: entry.version for name, entry in entries.items()},
+            "near": {name: entry.meta["near"] for name, entry in entries.items()},
         }  # fmt: skip
+        if failed:
+            said = "; ".join(MEASURES.get(name).raised(error) for name, error in failed.items())
+            record |= {"error": describe_error(BenchError(said))[0]}
+            record |= {"traceback": describe_error(next(iter(failed.values())))[1]}
+        return record
+
+    def _held_out(self, model: SourceModel, source: Task) -> tuple[Task, np.ndarray | None]:
+        """Return a source and which of its examples its model was not fitted to: those that chose rate and step.
+
+        Where these are the validation split that comes with the data, that is what is returned, and all of it.
+        """
+        recipe = self.plan.suite.source_recipe
+        if recipe.validation == "given":
+            alone = dict.fromkeys(("harmful", "domains", "groups", "x_val", "y_val"))
+            return source.changed(x=source.x_val, y=source.y_val, **alone), None
+        known = Pool.of(source), self.plan.card(model.source).fingerprint
+        return source, np.sort(split_pool(*known, len(source.y), model.seed, recipe, source.classes).validation)
 
     def run_trials(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """Run trials of one target, backbone, size and path; a record each."""

@@ -49,6 +49,9 @@ MEASURES: tuple[Column, ...] = (
     Column("leep", "float64", "LEEP score of the source model on the target, nats, at most 0 (best)", near="high"),
 )
 
+ENDS = ("_low", "_high")  # of a measure's columns with its 95 % interval, which older rows lack
+_DECLARED: dict[str, str] = {}
+
 TRIAL: tuple[Column, ...] = (
     Column("suite", "string", "Suite that the trial belongs to"),
     Column("source", "string", "Source task; missing for training from scratch"),
@@ -231,7 +234,7 @@ def _settle(values: pd.Series) -> pd.Series:
 def similarity_columns(frame: pd.DataFrame) -> list[str]:
     """Name the columns of `frame` that measure similarity: the built-in ones, then a user's own.
 
-    A user's own is any column of numbers that neither table's schema lists.
+    A user's own is any column of numbers that neither table's schema lists and that is no end of an interval.
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -240,11 +243,33 @@ def similarity_columns(frame: pd.DataFrame) -> list[str]:
     own = [
         name
         for name in frame.columns
-        if name not in known and is_numeric_dtype(frame[name]) and not is_bool_dtype(frame[name])
+        if name not in known
+        and not any(name.endswith(end) and name.removesuffix(end) in frame.columns for end in ENDS)
+        and is_numeric_dtype(frame[name])
+        and not is_bool_dtype(frame[name])
     ]
     return [name for name in built_in if name in frame.columns] + own
 
 
+def interval_columns(frame: pd.DataFrame) -> list[str]:
+    """Name the columns of `frame` with the ends of measures' intervals, two for each measure that has them."""
+    ends = [name + end for name in similarity_columns(frame) for end in ENDS]
+    return [name for name in ends if name in frame.columns]
+
+
+def declare_near(measure: str, near: str) -> None:
+    """Say which end of a user's own measure means near, as its decorator or the rows that have it do."""
+    _DECLARED[measure] = near
+
+
+def near_attrs(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Return what a stored table must say of its own measures, as attributes: which of them are high where near."""
+    own = {name: "high" for name in similarity_columns(frame) if not near_is_low(name)}
+    own = {name: near for name, near in own.items() if name not in {column.name for column in MEASURES}}
+    return {"near": own} if own else {}
+
+
 def near_is_low(measure: str) -> bool:
     """Whether low values of `measure` mean that source and target are alike (true for an unknown one)."""
-    return next((column.near for column in MEASURES if column.name == measure), "low") == "low"
+    built_in = {column.name: column.near for column in MEASURES}
+    return built_in.get(measure, _DECLARED.get(measure, "low")) == "low"

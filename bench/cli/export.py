@@ -139,8 +139,10 @@ def _write_parquet(tables: Iterable[pd.DataFrame], path: Path) -> None:
 
 
 def _content(table: pd.DataFrame, fmt: str, compression: str = "snappy") -> bytes:
+    from bench.schema import near_attrs
+
     table = table.assign()
-    table.attrs = {}  # warnings were said; in Parquet's metadata they would only go stale
+    table.attrs = near_attrs(table)  # warnings were said; in Parquet's metadata they would only go stale
     if fmt == "csv":
         return table.to_csv(index=False, lineterminator="\n").encode("utf-8")
     file = io.BytesIO()

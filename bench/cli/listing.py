@@ -70,7 +70,8 @@ def _print_entries(registry: Registry) -> None:
     for name in registry.names():
         entry = registry.get(name)
         print(name)
-        for text in filter(None, [entry.summary, arguments_of(entry)]):
+        near = f"{entry.meta['near']} is near" if "near" in entry.meta else ""
+        for text in filter(None, [entry.summary, arguments_of(entry), near]):
             print(textwrap.indent(_wrap(text, _width() - 4), "    "))
 
 

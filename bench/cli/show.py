@@ -38,10 +38,12 @@ def show(
     """Draw samples of a pair, print its similarity.
 
     Writes a picture of each class's examples at the shape that networks see, and prints shapes, class
-    counts and, where source models have been trained, the measures of similarity. Where source examples
+    counts and, where source models have been trained, the measures of similarity with their 95 % intervals.
+    Of a source model that is handed in, which has no data, the target alone is drawn. Where source examples
     were weighted, pictures of their weights are written beside it.
     """
     from bench.registry import load_plugin
+    from bench.report.style import slug
     from bench.tasks.build import build_task
 
     source, target = _ends(pair)
@@ -49,20 +51,24 @@ def show(
     for path in plugin or ():
         load_plugin(path)
     loaded = read_suite(suite, None, plugin) if suite else _suite_of(names)
-    specs = _specs(loaded, names)
+    handed_in = source in loaded.models
+    specs = _specs(loaded, names[handed_in:])
     tasks = {name: build_task(spec, loaded.root()) for name, spec in specs.items()}
+    if handed_in:
+        _describe_model(loaded, source, tasks[target])
     for name, task in tasks.items():
         _describe(name, task)
         _say_crop(loaded, name, task, tasks[target])
     seen: Mapping[str, Task] = tasks
     if source:
-        _say_fit(loaded, tasks[source], tasks[target])
-        seen = _standardised(loaded, specs, tasks, source, target)
+        if not handed_in:
+            _say_fit(loaded, tasks[source], tasks[target])
+            seen = _standardised(loaded, specs, tasks, source, target)
         folder = run_folder(loaded, out) if suite or out else None
         _say_similarity(source, target, folder, suite)
-    picture = _draw(loaded, seen, target, png)
+    picture = _draw(loaded, seen, target, png or Path(slug("-to-".join(names)) + ".png"))
     print(f"picture: {picture}")
-    if source and (suite or out):
+    if source and not handed_in and (suite or out):
         _draw_weights(run_folder(loaded, out), source, target, tasks[source], picture)
 
 
@@ -101,12 +107,25 @@ def _specs(suite: Suite, names: list[str]) -> Mapping[str, TaskSpec]:
     found = {}
     for name in names:
         if name in suite.models:
-            raise BenchError(f'"{name}" is a source model that is handed in: it has no data to show')
+            raise BenchError(f'"{name}" is a source model that is handed in, no task; write "{name}->TARGET"')
         found[name] = reader.read(name, "")
     if problems:
         of_suite = "" if suite.tasks else "; give --suite FILE for a task of a suite"
         raise BenchError("\n".join(dict.fromkeys(f"{problem}{of_suite}" for problem in problems)))
     return found
+
+
+def _describe_model(suite: Suite, name: str, target: Task) -> None:
+    """Print what is known of a source model that is handed in, and what networks see."""
+    from bench.suite.plan import Plan
+
+    given = Plan(suite).models[name]
+    where = f"published weights {given.weights}" if given.weights else f"state dict {given.state_dict}"
+    print(f"{name}: source model that is handed in ({where}); its data are not known")
+    if given.classes:
+        shared = sum(label in given.classes for label in target.classes)
+        print(f"  {len(given.classes)} classes, among them {shared} of the target's {len(target.classes)}")
+    print(f"networks see: {_shape_text(_input_shape(suite, target))}")
 
 
 def _describe(name: str, task: Task) -> None:
@@ -201,19 +220,30 @@ def _standardised(
 
 def _say_similarity(source: str, target: str, folder: Path | None, suite: Path | None) -> None:
     """Print the measured similarity of a pair, or why there is none yet."""
-    from bench.schema import near_is_low, similarity_columns
+    import math
+
+    from bench.cli.wording import counted
+    from bench.schema import ENDS, near_is_low, similarity_columns
+    from bench.stats.nearness import similarity_means
 
     rows = _rows(folder, source, target)
     measures = [] if rows is None else [m for m in similarity_columns(rows) if rows[m].notna().any()]
+    if not measures and rows is not None and len(rows):
+        print("similarity: none of the measures can do without the source's data or its model's classes")
+        return
     if not measures:
         command = f"ntbench run {suite or 'SUITE'} --where 'pair={source}->{target}'"
         print(f"similarity: not measured yet; it is, with trained source models, by {command}")
         return
     for backbone, part in rows.groupby("backbone"):
-        print(f"similarity ({backbone}, mean over {part['source_seed'].nunique()} source models):")
+        models = counted(part["source_seed"].nunique(), "source model", "source models")
+        print(f"similarity ({backbone}, mean over {models}, 95 % interval):")
+        means = similarity_means(part, ["backbone"], measures).iloc[0]
         for measure in measures:
             nearer = "low is near" if near_is_low(measure) else "high is near"
-            print(f"  {measure.replace('_', '-')} {part[measure].mean():.3g} ({nearer})")
+            ends = [means.get(measure + end, math.nan) for end in ENDS]
+            within = " [{:.3g}, {:.3g}]".format(*ends) if not math.isnan(sum(ends)) else ""
+            print(f"  {measure.replace('_', '-')} {means[measure]:.3g}{within} ({nearer})")
 
 
 def _rows(folder: Path | None, source: str, target: str):  # noqa: ANN202 - pandas is not imported here
@@ -228,16 +258,14 @@ def _rows(folder: Path | None, source: str, target: str):  # noqa: ANN202 - pand
     return rows.drop_duplicates(["suite", "backbone", "weighting", "source_seed"])
 
 
-def _draw(suite: Suite, tasks: Mapping[str, Task], target: str, png: Path | None) -> Path:
+def _draw(suite: Suite, tasks: Mapping[str, Task], target: str, path: Path) -> Path:
     """Draw the sheet, at the shape that networks see, and return where it was written."""
     from bench.errors import StoreError
     from bench.report.samples import sample_sheet
-    from bench.report.style import slug
     from bench.tasks.fit import fit, problem
 
     shape = _input_shape(suite, tasks[target])
     seen = {name: task if problem(task.shape, shape) else fit(task, shape) for name, task in tasks.items()}
-    path = png or Path(slug("-to-".join(tasks)) + ".png")
     try:
         sample_sheet(seen).savefig(path, format="png", dpi=150)
     except OSError as error:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -293,8 +294,8 @@ class _Run:
 
     def _missing_models(self) -> Iterator[SourceModel]:
         seen: set[SourceModel] = set()
-        for trial in self._missing_trials():
-            model = trial.model
+        measured = (unit.model for unit in self._missing_measurements())
+        for model in chain((trial.model for trial in self._missing_trials()), measured):
             if model is None or model in seen or model.joint or model.source in self.plan.models:
                 continue
             seen.add(model)

@@ -104,10 +104,14 @@ def make_runner(setup: dict[str, Any]) -> Runner:
 
 
 def measurement(plan: Plan, model: SourceModel, target: str) -> Measurement:
-    """Return the measurement of a source model against a target, with its key."""
+    """Return the measurement of a source model against a target, with its key.
+
+    The key has the versions of the measures, so that one that changed is taken again, and the names of source
+    and target, by which rows find it: two sources with one content both have theirs.
+    """
     versions = [f"{name}@{MEASURES.get(name).version}" for name in plan.suite.measures]
     card = plan.card(target)
-    seen = [card.fingerprint, *(plan.transform(target, target) or [])]
+    seen = [card.fingerprint, *(plan.transform(target, target) or []), model.source, target]
     return Measurement(combine(["similarity", model.key, *seen, *versions]), model, target)
 
 

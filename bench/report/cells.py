@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.grid import Cell, Grid
-from bench.report.style import MARKS, measure_name, points
+from bench.report.grid import Cell, Grid, Source
+from bench.report.style import MARKS, points
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -38,9 +38,8 @@ def caption(grid: Grid) -> str:
     """Say what scratch and a constant prediction reach, which arms are no better, and how sources are sorted."""
     accuracy, seeds = grid.scratch
     reached = f"Scratch {100 * accuracy:.1f} % ({_seeds(seeds)})" if seeds else "No pair of trials was completed"
-    order = f"near to far by {measure_name(grid.measure)}" if grid.measure else "by name: no distance was measured"
     constant = "" if grid.majority is None else f"; always the majority class {100 * grid.majority:.1f} %"
-    return f"{reached}{constant}. Sources {order}.{_one_class(grid)}"
+    return f"{reached}{constant}. Sources {grid.order}.{_one_class(grid)}"
 
 
 def _one_class(grid: Grid) -> str:
@@ -68,6 +67,13 @@ def cell_text(cell: Cell | None, marks: dict[str, str] = MARKS, decimals: int = 
 def distance_text(value: float | None) -> str:
     """Write a distance to three digits; nothing where it was not measured."""
     return "" if value is None else f"{value:.3g}"
+
+
+def distance_interval(source: Source) -> str:
+    """Write a source's distance with its interval, where it has one."""
+    if source.low is None or source.high is None:
+        return distance_text(source.distance)
+    return f"{distance_text(source.distance)} [{distance_text(source.low)}, {distance_text(source.high)}]"
 
 
 def margin_text(margin: float) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from bench.report.drawing import footnote
 from bench.report.grid import NEAR
 from bench.report.style import PAGE, QUIET, VERDICT_COLOURS, figure_style, measure_name, signed
-from bench.schema import SCRATCH
-from bench.stats.advice import FAILED, FULL, HELD, textbook
+from bench.schema import SCRATCH, near_is_low
+from bench.stats.advice import BETWEEN, FAILED, FULL, HELD, textbook
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,8 @@ def corners(rows: pd.DataFrame, *, measure: str = NEAR) -> Figure:
 
     A cell has the winner, how far it is ahead of scratch and in what share of resamples over seeds it
     wins; below, the advice of its corner, how far that fell behind the winner and whether it held
-    (:func:`bench.stats.advice.textbook`). The darker a cell, the more its winner is ahead of scratch. Thick
+    (:func:`bench.stats.advice.textbook`); a source whose interval of similarity overlaps one of the other half
+    stands between and has no advice. The darker a cell, the more its winner is ahead of scratch. Thick
     lines part small from large targets and similar from different sources.
 
     Parameters
@@ -47,7 +48,7 @@ def corners(rows: pd.DataFrame, *, measure: str = NEAR) -> Figure:
     Raises
     ------
     DataError
-        When there are not two sizes and two sources with that measure.
+        When there are not two sizes and two sources with that measure, or their intervals tell none apart.
     """
     from matplotlib.figure import Figure
 
@@ -55,7 +56,9 @@ def corners(rows: pd.DataFrame, *, measure: str = NEAR) -> Figure:
     cells = textbook(rows, measure=measure)
     first = cells[["target", "backbone"]].iloc[0]
     cells = cells[(cells["target"] == first["target"]) & (cells["backbone"] == first["backbone"])]
-    order = cells.sort_values(["similar", "similarity"], ascending=[False, True], kind="stable")
+    place = cells["similar"].map({True: 0, False: 2}, na_action="ignore").astype(float).fillna(1)
+    nearness = cells["similarity"] * (1 if near_is_low(measure) else -1)
+    order = cells.assign(place=place, nearness=nearness).sort_values(["place", "nearness"], kind="stable")
     sources, sizes = list(dict.fromkeys(order["source"])), sorted(int(size) for size in cells["target_size"].unique())
     with figure_style():
         figure = Figure(figsize=(min(PAGE, 1.2 + 1.45 * len(sizes)), 0.62 * len(sources) + 0.75), layout="constrained")
@@ -79,6 +82,9 @@ def _draw(axis: Axes, x: int, y: int, cell: object) -> None:
     axis.text(left, y - 0.3, SAID.get(cell.winner, cell.winner), fontsize=6.8, fontweight="bold", va="center")
     points = "" if cell.winner == SCRATCH else f"{signed(ahead)} over scratch, "
     axis.text(left, y - 0.06, f"{points}wins {100 * cell.win_share:.0f} %", fontsize=5.8, va="center")
+    if cell.outcome == BETWEEN:
+        axis.text(left, y + 0.17, "textbook: no advice", fontsize=5.8, va="center", color=QUIET)
+        return
     advice = f"textbook: {SAID.get(cell.advised, cell.advised)}"
     axis.text(left, y + 0.17, advice, fontsize=5.8, va="center", color=QUIET)
     word, colour = OUTCOME.get(cell.outcome, (cell.outcome, QUIET))
@@ -93,14 +99,17 @@ def _draw(axis: Axes, x: int, y: int, cell: object) -> None:
 
 def _dress(axis: Axes, cells: pd.DataFrame, sources: list[str], sizes: list[int]) -> None:
     small = sum(bool(cells[cells["target_size"] == size]["small"].iloc[0]) for size in sizes)
-    similar = sum(bool(cells[cells["source"] == source]["similar"].iloc[0]) for source in sources)
+    found = cells.drop_duplicates("source").set_index("source")["similar"]
+    kinds = ["in between" if found.isna()[s] else "similar" if found[s] else "different" for s in sources]
     axis.set(xlim=(-0.5, len(sizes) - 0.5), ylim=(len(sources) - 0.5, -0.5))
     axis.axvline(small - 0.5, color="black", linewidth=1.2)
-    axis.axhline(similar - 0.5, color="black", linewidth=1.2)
+    for i in range(1, len(kinds)):
+        if kinds[i] != kinds[i - 1]:
+            axis.axhline(i - 0.5, color="black", linewidth=1.2)
     axis.set_xticks(range(len(sizes)), [f"{size:,} labels" + (" (small)" if i < small else " (large)")
                                         for i, size in enumerate(sizes)])  # fmt: skip
     distance = cells.groupby("source")["similarity"].mean()
-    names = [f"{s}\n{distance[s]:.3g} ({'similar' if i < similar else 'different'})" for i, s in enumerate(sources)]
+    names = [f"{s}\n{distance[s]:.3g} ({kind})" for s, kind in zip(sources, kinds, strict=True)]
     axis.set_yticks(range(len(sources)), names)
     axis.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=6.3)
     axis.spines[:].set_visible(False)
@@ -114,4 +123,8 @@ def _key(cells: pd.DataFrame, measure: str) -> str:
         f"Target {cells['target'].iloc[0]}, {counted} seeds; sources by {name}. Depths are chosen on validation data. "
         "In points of accuracy with 95 % intervals (paired t). Wins: share of resamples over seeds. Failed: another "
         "arm is surely better (Holm over all cells and arms); held: no other arm is better by a point."
+    ) + (
+        " In between: the interval overlaps one of the other half's, so that no advice is meant."
+        if cells["similar"].isna().any()
+        else ""
     )

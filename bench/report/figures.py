@@ -57,7 +57,7 @@ class Kind:
 FIGURES: dict[str, Kind] = {
     "gap_map": Kind(
         "The gap for every source, strategy and depth",
-        "A cell is scratch minus transfer in points: red harms, blue helps. Sources stand from near to far.",
+        "A cell is scratch minus transfer in points: red harms, blue helps. Sources are sorted by measured similarity.",
         "bench.report.figure:gap_map",
         each=True,
         brief=True,

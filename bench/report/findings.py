@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from bench.report.cells import margin_text
 from bench.report.grid import NEAR, depth_labels, near_to_far
 from bench.report.style import measure_name, points
-from bench.schema import VERDICTS, near_is_low
+from bench.schema import ENDS, VERDICTS
 from bench.stats.gap import options_of
+from bench.stats.nearness import halves, has_intervals, kendall, surely_nearer
+from bench.stats.pairs import EXACT_PERMUTATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,8 +90,6 @@ def _extremes(known: pd.DataFrame) -> str:
 
 def _one(known: pd.DataFrame, which: int) -> str:
     """Write one comparison with its interval; its weighting too, where there are several."""
-    import math
-
     row = known.loc[which]
     how = f"{row['how']} under {row['weighting']} weights" if known["weighting"].nunique() > 1 else row["how"]
     where = f"{row['source']} -> {row['target']} by {how} with {_count(row['target_size'], 'target example')}"
@@ -124,9 +125,9 @@ def _means(part: pd.DataFrame, by: str) -> pd.Series:
 
 
 def _depth(known: pd.DataFrame, near: str) -> str | None:
-    """Say which depth is best and worst for the far half of the sources, where depth matters most."""
-    far, measured = _far_sources(known, near)
-    part = known[known.set_index(["target", "source"]).index.isin(far)]
+    """Say which depth is best and worst, where depth matters most: for sources that are surely far, else for all."""
+    far, whose = _far_sources(known, near)
+    part = known[known.set_index(["target", "source"]).index.isin(far)] if far else known
     candidates = {}
     for strategy, block in part.groupby("strategy"):
         mean = _means(block, "how")
@@ -141,25 +142,45 @@ def _depth(known: pd.DataFrame, near: str) -> str | None:
     wide = {how: block[block["how"] == how].set_index(place)["ntg"] for how in (best, worst)}
     both = (wide[worst] - wide[best]).dropna()
     return (
-        f"For the {_count(len(far), 'farthest pair')} ({measured}), depth matters most in {strategy}: best at "
+        f"For {whose}, depth matters most in {strategy}: best at "
         f"{best.depth} (mean gap {points(mean[best])} points), worst at {worst.depth} ({points(mean[worst])}), "
         f"the latter worse in {int((both > 0).sum())} of {len(both)} comparisons."
     )
 
 
 def _far_sources(known: pd.DataFrame, near: str) -> tuple[list[tuple[str, str]], str]:
-    """Return the farther half of each target's sources, and by what they were called far."""
-    far, by = [], set()
+    """Return the pairs that are surely of the farther half of their target's, and how to call them.
+
+    None where no distance was measured or intervals do not tell; all pairs are spoken of then.
+    """
+    far, by, why = [], set(), set()
     for target, block in known.groupby("target"):
-        measure, sources = near_to_far(block, near)
+        measure, _ = near_to_far(block, near)
         if measure is None:
-            by.add("by mean gap: no distance was measured")
-            ranked = list(_means(block, "source").sort_values(kind="stable").index)
-        else:
-            by.add(f"by {measure_name(measure)}")
-            ranked = [source.name for source in sources if source.distance is not None]
-        far += [(target, name) for name in ranked[len(ranked) // 2 :]]
-    return far, " or ".join(sorted(by))
+            why.add("no distance was measured")
+            continue
+        means = _distances(block, measure)
+        found = [(target, means.index[i]) for i in halves(means, measure)[1]]
+        far += found
+        if found:
+            by.add(measure_name(measure))
+        elif not has_intervals(means, measure):
+            why.add(f"{measure_name(measure)} was measured without intervals, which leaves open which is far")
+        elif len(means) > 1:
+            why.add(f"none is surely far by {measure_name(measure)}, whose intervals overlap")
+    if far:
+        return far, f"the {_count(len(far), 'pair')} that {'is' if len(far) == 1 else 'are'} surely far by " + (
+            " or ".join(sorted(by))
+        )
+    pairs = known.groupby(["target", "source"]).ngroups
+    reason = f" ({'; '.join(sorted(why))})" if why else ""
+    return [], (f"all {pairs} pairs" if pairs > 1 else "the one pair") + reason
+
+
+def _distances(block: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the mean distance of each source that has one, with the ends of its interval."""
+    columns = [measure, *(measure + end for end in ENDS if measure + end in block)]
+    return block[block[measure].notna()].groupby("source")[columns].mean()
 
 
 def _size_and_distance(known: pd.DataFrame, near: str) -> str | None:
@@ -188,24 +209,28 @@ def _size(known: pd.DataFrame) -> str | None:
 
 def _distance(known: pd.DataFrame, near: str) -> str | None:
     """Rank-correlate gap and distance over the pairs of the setting that has the most sources."""
-    from scipy.stats import kendalltau
-
     measure, _ = near_to_far(known, near)
     if measure is None:
         return None
     settings = known[known[measure].notna()].groupby(PAIR[:-1], dropna=False)
     block = max((part for _, part in settings), key=lambda part: part["source"].nunique())
-    pairs = _whole(block).groupby("source").agg(ntg=("ntg", "mean"), distance=(measure, "mean"))
+    block = _whole(block)
+    pairs = _distances(block, measure)
+    gaps = block.groupby("source")["ntg"].mean().round(10).loc[pairs.index].to_numpy(dtype=float)
     label, n, target = measure_name(measure), len(pairs), block["target"].iloc[0]
     if n < FEWEST_PAIRS:
         return f"{_count(n, 'pair')} to {target} are too few to relate the gap to {label}"
-    if pairs["distance"].nunique() == 1 or pairs["ntg"].nunique() == 1:
-        return f"gap or {label} is the same for all {n} pairs to {target}, so neither explains the other"
-    # Exact for so few pairs, where the usual p value of Spearman's coefficient is far too small.
-    tau, p = kendalltau(pairs["distance"], pairs["ntg"])
-    end = "farther" if (tau > 0) == near_is_low(measure) else "nearer"
+    if not has_intervals(pairs, measure):
+        return f"{label} was measured without intervals, so that whether farther sources harm more is left open"
+    tau, p = kendall(surely_nearer(pairs, measure), gaps, EXACT_PERMUTATIONS)
+    if math.isnan(tau):
+        return f"gap or {label} is the same for all {n} pairs to {target}, as far as intervals tell"
+    end = "farther" if tau > 0 else "nearer"
     verdict = f"{end} sources harm more" if p <= options_of(known)["alpha"] else "no clear relation"
-    return f"by {label}, {verdict} (Kendall tau = {tau:+.2f}, p = {p:.2g}, {n} pairs to {target}, mean over strategies)"
+    return (
+        f"by {label}, {verdict} (Kendall tau = {tau:+.2f}, p = {p:.2g}, {n} pairs to {target}, tied where intervals "
+        "overlap, mean over strategies)"
+    )
 
 
 def _one_class(known: pd.DataFrame) -> str | None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import unknown
-from bench.schema import near_is_low, similarity_columns
+from bench.report.style import measure_name
+from bench.schema import ENDS, near_is_low, similarity_columns
+from bench.stats.nearness import has_intervals, surely_nearer
 from bench.transfer.index import BUILTIN as STRATEGY_ORDER
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ class Head:
 
 @dataclass(frozen=True)
 class Source:
-    """One row: a source task and how far it is from the target (None where that was not measured)."""
+    """One row: a source task and how far it is from the target, with its interval (None where not measured)."""
 
     name: str
     distance: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Grid:
         What of it a reader must know.
     measure : str or None
         What sources are sorted by; None where nothing was measured (then they are sorted by name).
+    order : str
+        How sources are sorted, and how far that order is sure: see :func:`order_of`.
     sources, heads : tuples
     cells : dict of (source name, Head) -> Cell
     scratch : (accuracy, seeds)
@@ -85,6 +91,7 @@ class Grid:
     scratch: tuple[float, int]
     majority: float | None = None
     one_class: tuple[tuple[str, int, int], ...] = ()
+    order: str = ""
 
     @property
     def groups(self) -> list[tuple[str, tuple[Head, ...]]]:
@@ -122,13 +129,14 @@ def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
     found = []
     for setting, part in comparisons.groupby(SETTING, dropna=False, sort=True):
         measure, sources = near_to_far(part, near)
+        order = order_of(part, measure)
         heads = tuple(dict.fromkeys(labels[key] for key in _points(part)))
         for size, block in part.groupby("target_size", sort=True):
             named = dict(zip(SETTING, setting, strict=True)) | {"target_size": int(size)}
             title = _title(named, varying)
             cells = {(row.source, labels[point_of(row)]): _cell(row) for row in block.itertuples()}
             said = _scratch(block), _majority(block), _one_class(block, labels)
-            found.append(Grid(named, title, measure, sources, heads, cells, *said))
+            found.append(Grid(named, title, measure, sources, heads, cells, *said, order))
     return found
 
 
@@ -140,19 +148,39 @@ def near_to_far(comparisons: pd.DataFrame, near: str = NEAR) -> tuple[str | None
     measure : str or None
         `near`, or the first other measure that was taken; None where there is none.
     sources : tuple of Source
-        Those without a measured distance come last, by name.
+        Those without a measured distance come last, by name. Where intervals overlap the order is one to
+        look things up by and no more; :func:`order_of` says so.
     """
-    import math
-
     candidates = [near, *(name for name in similarity_columns(comparisons) if name != near)]
     measure = next((name for name in candidates if comparisons[name].notna().any()), None)
     if measure is None:
         return None, tuple(Source(name, None) for name in sorted(comparisons["source"].unique()))
     sign = 1.0 if near_is_low(measure) else -1.0
-    mean = comparisons.groupby("source")[measure].mean()
-    sources = [Source(name, None if math.isnan(value) else float(value)) for name, value in mean.items()]
+    columns = [measure, *(measure + end for end in ENDS if measure + end in comparisons)]
+    means = comparisons.groupby("source")[columns].mean()
+    known = means.astype(object).where(means.notna(), None)
+    sources = [Source(*row) for row in known.itertuples()]
     key = {s: (s.distance is None, sign * (s.distance or 0.0), s.name) for s in sources}
     return measure, tuple(sorted(sources, key=key.__getitem__))
+
+
+def order_of(comparisons: pd.DataFrame, measure: str | None) -> str:
+    """Say how the sources of one target are sorted, and how far their intervals tell them apart."""
+    if measure is None:
+        return "by name: no distance was measured"
+    name = measure_name(measure) + ("" if near_is_low(measure) else " (high is near)")
+    sources = comparisons[comparisons[measure].notna()].groupby("source")
+    columns = [measure, *(measure + end for end in ENDS if measure + end in comparisons)]
+    means = sources[columns].mean()
+    if len(means) < 2:
+        return f"near to far by {name}"
+    if not has_intervals(means, measure):
+        return f"by {name}, measured without intervals: which is nearer is not sure"
+    pairs = len(means) * (len(means) - 1) // 2
+    alike = pairs - int(surely_nearer(means, measure).sum())
+    if not alike:
+        return f"near to far by {name}"
+    return f"by {name}, by which {alike} of {pairs} pairs of sources cannot be told apart (95 % intervals overlap)"
 
 
 def depth_labels(comparisons: pd.DataFrame) -> dict[tuple, Head]:

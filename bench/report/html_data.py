@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bench.report.cells import options_of
 from bench.report.packing import pack_columns, short, squeeze, to_json
 from bench.report.style import measure_name
-from bench.schema import COMPARISON, TRIAL, empty, similarity_columns
+from bench.schema import COMPARISON, TRIAL, empty, interval_columns, near_is_low, similarity_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,10 @@ def meta(material: Material) -> dict[str, Any]:
     measures = dict.fromkeys([*similarity_columns(comparisons), *similarity_columns(trials)])
     return {
         "suites": [_suite(part, material) for part in material.parts],
-        "measures": [{"name": name, "title": measure_name(name)} for name in measures],
+        "measures": [
+            {"name": name, "title": measure_name(name), "near": "low" if near_is_low(name) else "high"}
+            for name in measures
+        ],
         "level": short(100 * (1 - min(alphas, default=0.05))),
         "chunk": CHUNK if material.curves is not None else None,
         "tracebacks": bool(material.tracebacks),
@@ -69,11 +72,11 @@ def data_blocks(material: Material) -> list[tuple[str, str]]:
     blocks = [
         (
             "comparisons-data",
-            pack_columns(comparisons, dict.fromkeys([PAIR, *known, *similarity_columns(comparisons)])),
+            pack_columns(comparisons, dict.fromkeys([PAIR, *known, *_similarity(comparisons)])),
         ),
         (
             "trials-data",
-            pack_columns(trials, dict.fromkeys([PAIR, *(c.name for c in TRIAL), *similarity_columns(trials)])),
+            pack_columns(trials, dict.fromkeys([PAIR, *(c.name for c in TRIAL), *_similarity(trials)])),
         ),
     ]
     packed = [(name, squeeze(to_json(value))) for name, value in blocks]
@@ -82,6 +85,11 @@ def data_blocks(material: Material) -> list[tuple[str, str]]:
     if material.curves is not None:
         packed += _curves(material.curves, trials["key"])
     return packed
+
+
+def _similarity(table: pd.DataFrame) -> list[str]:
+    """Name a table's measures of similarity and the ends of their intervals."""
+    return [*similarity_columns(table), *interval_columns(table)]
 
 
 def _curves(curves: dict[str, str], keys: pd.Series) -> list[tuple[str, str]]:

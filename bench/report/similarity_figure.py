@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from bench.errors import DataError, unknown
 from bench.report.drawing import apart, footnote, gap_axis
 from bench.report.style import COLUMN, PAGE, PALETTE, QUIET, figure_style, measure_name
-from bench.schema import near_is_low, similarity_columns
+from bench.schema import ENDS, near_is_low, similarity_columns
+from bench.stats.nearness import has_intervals, ranks, surely_nearer
 from bench.stats.pairs import pair_gaps, rank_correlation
 
 if TYPE_CHECKING:
@@ -25,9 +26,10 @@ def gap_against_similarity(rows: pd.DataFrame, *, measure: str | None = None) ->
     """Draw the gap of every pair against how similar source and target were measured to be.
 
     One panel a measure, near to the left whichever way the measure runs; a point is a pair at a target
-    size, its gap averaged over the strategies and depths that all pairs have, the bar its 95 % interval
-    over seeds. Above each panel stands Spearman's rank correlation with its 95 % interval (bootstrap over
-    pairs; above 0 the farther source harms more).
+    size, its gap averaged over the strategies and depths that all pairs have, the bars its 95 % intervals:
+    of the gap over seeds, of the similarity over examples and source models. Below each panel stands
+    Spearman's rank correlation with its 95 % interval (bootstrap over pairs; above 0 the farther source harms
+    more); pairs whose intervals of similarity overlap share their ranks.
 
     Parameters
     ----------
@@ -94,8 +96,13 @@ def _draw(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int]) -> No
         shift = ScaledTranslation((i - (len(sizes) - 1) / 2) * 2.6 / 72, 0, axis.figure.dpi_scale_trans)
         place = {"color": colour, "transform": axis.transData + shift}
         axis.vlines(part[measure], part["ntg_low"], part["ntg_high"], linewidth=0.7, **place)
+        if has_intervals(part, measure):
+            axis.hlines(part["ntg"], *(part[measure + end] for end in ENDS), linewidth=0.4, alpha=0.6, **place)
         axis.plot(part[measure], part["ntg"], marker, markersize=3.4, markeredgewidth=0, **place)
-    axis.update_datalim(pairs[[measure, "ntg"]].to_numpy(dtype=float))
+    for end in ("", *ENDS):
+        if measure + end in pairs:
+            known = pairs[[measure + end, "ntg"]].dropna()
+            axis.update_datalim(known.to_numpy(dtype=float))
     axis.autoscale_view()
 
 
@@ -118,9 +125,9 @@ def _dress(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int], labe
     lines = []
     for size in sizes:
         part = pairs[pairs["target_size"] == size]
-        sign = 1 if near_is_low(measure) else -1
-        rho, low, high, _ = rank_correlation(sign * part[measure].to_numpy(dtype=float), part["ntg"].to_numpy())
-        lines.append((f"{size:,} labels", _rho(rho, low, high, len(part))))
+        rho, low, high, _ = rank_correlation(ranks(surely_nearer(part, measure)), part["ntg"].to_numpy())
+        said = _rho(rho, low, high, len(part)) if has_intervals(part, measure) else "no intervals, no order"
+        lines.append((f"{size:,} labels", said))
     _say(axis, lines)
     if len(labels) <= MOST_NAMES:
         _name_pairs(axis, pairs, measure, labels)
@@ -128,7 +135,7 @@ def _dress(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int], labe
 
 def _rho(rho: float, low: float, high: float, n: int) -> str:
     if math.isnan(rho):
-        return f"{n} pairs: too few" if n < 4 else "no variation"
+        return f"{n} pairs: too few" if n < 4 else "not told apart"
     ends = f"({n} pairs in order)" if math.isnan(low) else f"[{low:+.2f}, {high:+.2f}]"
     text = f"$\\rho$ = {rho:+.2f} {ends}"
     return text.replace("-", "\N{MINUS SIGN}")
@@ -174,6 +181,7 @@ def _key(pairs: pd.DataFrame) -> str:
     points = int(pairs["n_points"].max())
     count = pairs.groupby(["target", "backbone", "source"]).ngroups
     return (
-        f"{count} pairs; mean over {points} strategies and depths; bars: 95 % intervals over {counted} seeds. "
-        "\N{GREEK SMALL LETTER RHO}: Spearman, with its 95 % interval over pairs; above 0, farther sources harm more."
+        f"{count} pairs; mean over {points} strategies and depths; bars: 95 % intervals, of gaps over {counted} seeds. "
+        "\N{GREEK SMALL LETTER RHO}: Spearman, overlapping similarities tied, with its 95 % interval over pairs; "
+        "above 0, farther sources harm more."
     )

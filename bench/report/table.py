@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bench.errors import unknown
-from bench.report.cells import caption, cell_text, distance_text, judged, legend, margin_text
+from bench.report.cells import caption, cell_text, distance_interval, judged, legend, margin_text
 from bench.report.grid import NEAR, Cell, Grid, grids
 from bench.report.style import measure_name, points
 from bench.report.terminal import print_table
@@ -71,7 +71,7 @@ def _md_grid(grid: Grid) -> str:
         [":--", *("--:" for _ in (*measured, *grid.heads))],
     ]
     for source in grid.sources:
-        row = [source.name, *([distance_text(source.distance)] if measured else [])]
+        row = [source.name, *([distance_interval(source)] if measured else [])]
         lines.append([*row, *(_md_cell(grid.cells.get((source.name, head))) for head in grid.heads)])
     body = "\n".join("| " + " | ".join(_md_escape(cell) for cell in line) + " |" for line in lines)
     return f"**{_md_escape(grid.title)}**\n\n{body}\n\n{caption(grid)}"
@@ -127,7 +127,7 @@ def _latex_grid(grid: Grid, comparisons: pd.DataFrame) -> str:
         r"\midrule",
     ]
     for source in grid.sources:
-        row = [latex_escape(source.name), *([distance_text(source.distance)] if measured else [])]
+        row = [latex_escape(source.name), *([distance_interval(source)] if measured else [])]
         row += [_latex_cell(grid.cells.get((source.name, head))) for head in grid.heads]
         lines.append(" & ".join(row) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from bench.report.cells import caption, cell_text, distance_text, legend
 from bench.report.grid import NEAR, Grid, Head, grids
-from bench.report.style import ASCII_MARKS, MARKS, SHORT_NAMES, TERMINAL
+from bench.report.style import ASCII_MARKS, MARKS, SHORT_NAMES, TERMINAL, measure_name
+from bench.schema import near_is_low
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +85,10 @@ def _table(grid: Grid, decimals: int, marks: dict[str, str]) -> Table:
     table.add_column("source", no_wrap=True, vertical="bottom")
     if grid.measure:
         table.add_column(
-            "LEEP" if grid.measure == "leep" else "dist.", justify="right", no_wrap=True, vertical="bottom"
+            "dist." if near_is_low(grid.measure) else measure_name(grid.measure),
+            justify="right",
+            no_wrap=True,
+            vertical="bottom",
         )
     for name, heads in grid.groups:
         table.add_column(Text("\n".join(_header(name, heads, width))), no_wrap=True, vertical="bottom")

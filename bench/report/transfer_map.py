@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from bench.errors import DataError
 from bench.report.cells import margin_text
 from bench.report.drawing import dark, gap_norm, gap_ticks
-from bench.report.grid import NEAR, near_to_far
-from bench.report.style import COLUMN, DIVERGING, MARKS, PAGE, QUIET, figure_style, measure_name, signed
+from bench.report.grid import NEAR, near_to_far, order_of
+from bench.report.style import COLUMN, DIVERGING, MARKS, PAGE, QUIET, figure_style, signed
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
             if i + across >= len(places):  # nothing stands below, be it the last row or not
                 axis.tick_params(axis="x", labelbottom=True)
                 axis.set_xlabel("blocks copied, n")
-        _scale(figure, list(axes.flat), norm, comparisons, measure if len(sources) > 1 else None)
+        order = order_of(known, measure) if measure and len(sources) > 1 else None
+        _scale(figure, list(axes.flat), norm, comparisons, order)
     return figure
 
 
@@ -176,7 +177,7 @@ def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> None:
     axis.text(-0.45, depth + 0.45, lines, ha="left", va="top", fontsize=5.8, color=QUIET, linespacing=1.15)
 
 
-def _scale(figure: Figure, axes: list[Axes], norm: Normalize, comparisons: pd.DataFrame, measure: str | None) -> None:
+def _scale(figure: Figure, axes: list[Axes], norm: Normalize, comparisons: pd.DataFrame, order: str | None) -> None:
     from matplotlib.cm import ScalarMappable
 
     ticks, labels = gap_ticks(norm.vmax)
@@ -189,8 +190,8 @@ def _scale(figure: Figure, axes: list[Axes], norm: Normalize, comparisons: pd.Da
     bar.outline.set_visible(False)
     options = options_of(comparisons)
     lines = ["gap in points (scratch minus transfer): above 0, transfer harms"]
-    if measure:
-        lines[0] += f"; sources near to far by {measure_name(measure)}" if len(axes) > 4 else ""
+    if order:
+        lines[0] += f"; sources {order}" if len(axes) > 4 else ""
     margin = margin_text(options["margin"])
     lines.append(
         f"{MARKS['negative']} negative, {MARKS['positive']} positive, {MARKS['equivalent']} equivalent within {margin}"

@@ -17,7 +17,7 @@ from bench.report.inputs import transform_sentences
 from bench.report.style import figure_style
 from bench.report.table import format_table
 from bench.report.weightings import sentences, share_tables, weighted
-from bench.schema import OK, conform
+from bench.schema import OK, conform, near_attrs
 from bench.stats.gap import negative_transfer
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def write_report(
         written.append(_write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")))
         # Warnings belong to the page: in Parquet's metadata they would only go stale.
         bare = table.copy()
-        bare.attrs = {}
+        bare.attrs = near_attrs(table)
         written.append(_write(out / f"{name}.parquet", lambda file, t=bare: t.to_parquet(file, index=False)))
     table = format_table(comparisons, "md", near=near) if len(comparisons) else ""
     written.append(_write_text(out / "table.md", table or "No comparison has a result yet.\n"))

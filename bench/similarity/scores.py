@@ -7,7 +7,7 @@ import numpy as np
 from bench.similarity.base import View, measure
 
 
-@measure("leep")
+@measure("leep", near="high")
 def leep(view: View) -> float:
     """Log expected empirical prediction of target labels from the source head's probabilities.
 

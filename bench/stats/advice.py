@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import DataError
-from bench.schema import SCRATCH, near_is_low, similarity_columns
+from bench.schema import SCRATCH, similarity_columns
 from bench.stats import paired
 from bench.stats.bootstrap import RESAMPLES, seed_weights
 from bench.stats.gap import SETTING, prepare
+from bench.stats.nearness import halves, has_intervals, similarity_means
 from bench.stats.select import DEPTHS, STRATEGY_KEY, SUFFIX, select_depth
 from bench.stats.verdict import correct
 
@@ -33,7 +34,7 @@ TEXTBOOK: Mapping[tuple[bool, bool], tuple[str, ...]] = {
     (False, False): (FULL, SCRATCH),
 }
 PLACE = [*SETTING, "weighting", "source"]
-HELD, FAILED, UNDECIDED = "held", "failed", "undecided"
+HELD, FAILED, UNDECIDED, BETWEEN = "held", "failed", "undecided", "in between"
 
 
 def textbook(
@@ -49,7 +50,8 @@ def textbook(
     A strategy with several depths competes as one arm whose depth is chosen on validation data
     (:func:`bench.stats.select.select_depth`); fine-tuning all blocks is an arm of its own, and so is
     scratch. Of a target's sizes the lower half counts as small (the middle one of an odd number too), of
-    its sources the nearer half as similar.
+    its sources the nearer half as similar, as far as intervals tell (:func:`bench.stats.nearness.halves`):
+    of a source whose interval overlaps one of the other half nothing is advised, and nothing judged.
 
     The advised arm is tested against every other arm, paired by seed. The advice *failed* where some arm
     is surely better (paired t, Holm over all arms of all cells of the target); it *held* where every
@@ -71,16 +73,16 @@ def textbook(
     Returns
     -------
     DataFrame
-        One row a cell: `PLACE`, `similarity`, `small`, `similar`, `n_seeds`, `n_arms`, `winner` (highest
-        mean test accuracy), `winner_accuracy`, `scratch_accuracy`, `win_share` (of the resamples over
-        seeds in which the winner wins), `lead` over the second-best arm `runner_up` with `lead_low` and
-        `lead_high`, `advised`, `advised_accuracy`, `shortfall` of the advice behind the winner with
-        `shortfall_low` and `shortfall_high`, `p_holm` (the least over arms) and `outcome`.
+        One row a cell: `PLACE`, `similarity`, `small`, `similar` (missing for a source in between),
+        `n_seeds`, `n_arms`, `winner` (highest mean test accuracy), `winner_accuracy`, `scratch_accuracy`,
+        `win_share` (of the resamples over seeds in which the winner wins), `lead` over the second-best arm
+        `runner_up` with `lead_low` and `lead_high`, `advised`, `advised_accuracy`, `shortfall` of the advice
+        behind the winner with `shortfall_low` and `shortfall_high`, `p_holm` (the least over arms) and `outcome`.
 
     Raises
     ------
     DataError
-        When similarity was not measured, or a size or source is alone.
+        When similarity was not measured, a size or source is alone, or no source is surely similar or different.
     """
     import pandas as pd
 
@@ -93,7 +95,7 @@ def textbook(
     for setting, part in every[every["source"].notna()].groupby([n for n in SETTING if n != "target_size"]
                                                                + ["weighting"], dropna=False):  # fmt: skip
         where = dict(zip([n for n in SETTING if n != "target_size"], setting[:-1], strict=True))
-        small, similar = _halves(part, measure)
+        small, similarity = _halves(part, measure)
         for (size, source), block in part.groupby(["target_size", "source"]):
             here = where | {"target_size": size}
             base = scratch[np.logical_and.reduce([scratch[k].eq(v).fillna(pd.isna(v)) for k, v in here.items()])]
@@ -103,13 +105,14 @@ def textbook(
             wide = wide.dropna(axis=1, thresh=2).dropna()
             if len(wide) < 2 or wide.shape[1] < 2:
                 continue
-            corner = (size in small, source in similar)
+            corner = (size in small, similarity.get(source, pd.NA))
             known = {"weighting": setting[-1], "source": source, "similarity": block[measure].mean()}
+            advised = () if corner[1] is pd.NA else advice[corner]
             cells.append(here | known | dict(zip(("small", "similar"), corner, strict=True))
-                         | _cell(wide, advice[corner], margin, alpha))  # fmt: skip
+                         | _cell(wide, advised, margin, alpha))  # fmt: skip
     if not cells:
         raise DataError("no source and size has two arms over two seeds to compare")
-    return _settle(pd.DataFrame(cells), alpha)
+    return _settle(pd.DataFrame(cells).astype({"similar": "boolean"}), alpha)
 
 
 def _arms(rows: pd.DataFrame) -> pd.DataFrame:
@@ -128,17 +131,24 @@ def _arms(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([every.assign(arm=every["arm"].mask(alone, FULL)), full], ignore_index=True)
 
 
-def _halves(part: pd.DataFrame, measure: str) -> tuple[set[int], set[str]]:
-    """Return the small sizes and the similar sources of a target."""
-    sizes = sorted(part["target_size"].unique())
-    distance = part.groupby("source")[measure].mean() * (1 if near_is_low(measure) else -1)
-    near = list(distance.dropna().sort_values(kind="stable").index)
-    if len(sizes) < 2 or len(near) < 2:
+def _halves(part: pd.DataFrame, measure: str) -> tuple[set[int], dict[str, bool]]:
+    """Return the small sizes of a target, and which sources are surely similar (True) or different (False)."""
+    sizes, target = sorted(part["target_size"].unique()), part["target"].iloc[0]
+    sources = similarity_means(part[part[measure].notna()], ["source"], [measure])
+    if len(sizes) < 2 or len(sources) < 2:
         raise DataError(
             f"the textbook's square needs two target sizes and two sources with a {measure}, "
-            f"{part['target'].iloc[0]} has {len(sizes)} and {len(near)}"
+            f"{target} has {len(sizes)} and {len(sources)}"
         )
-    return set(sizes[: (len(sizes) + 1) // 2]), set(near[: (len(near) + 1) // 2])
+    if not has_intervals(sources, measure):
+        raise DataError(
+            f"{measure} was measured without intervals, so no source of {target} is surely similar or different; "
+            "running the suite again measures it anew"
+        )
+    near, far = ([sources.index[i] for i in half] for half in halves(sources, measure))
+    if not near and not far:
+        raise DataError(f"the intervals of {measure} overlap: no source of {target} is surely similar or different")
+    return set(sizes[: (len(sizes) + 1) // 2]), dict.fromkeys(near, True) | dict.fromkeys(far, False)
 
 
 def _cell(wide: pd.DataFrame, advised: Sequence[str], margin: float, alpha: float) -> dict[str, Any]:
@@ -156,7 +166,7 @@ def _cell(wide: pd.DataFrame, advised: Sequence[str], margin: float, alpha: floa
     }  # fmt: skip
     open_to = [arm for arm in advised if arm in wide]
     if not open_to:
-        return cell | {"advised": advised[0], "p_values": [], "not_better": np.nan}
+        return cell | {"advised": next(iter(advised), None), "p_values": [], "not_better": np.nan}
     best = max(open_to, key=lambda arm: (mean[arm], -advised.index(arm)))
     others = [arm for arm in wide.columns if arm not in open_to]
     ahead = np.round((wide[others].to_numpy(dtype=float).T - wide[best].to_numpy(dtype=float)).T, 12)
@@ -191,9 +201,10 @@ def _settle(cells: pd.DataFrame, alpha: float) -> pd.DataFrame:
     target = cells.groupby([n for n in SETTING if n != "target_size"], dropna=False).ngroup()
     corrected = pd.Series(correct(long, target.loc[long.index], "holm"), index=long.index)
     cells["p_holm"] = corrected.groupby(level=0).min().reindex(cells.index)
+    unjudged = [cells["advised"].isna(), cells["not_better"].isna()]
     cells["outcome"] = np.select(
-        [cells["advised"].notna() & cells["not_better"].isna(), cells["p_holm"] <= alpha, cells["not_better"] <= alpha],
-        ["not run", FAILED, HELD],
+        [*unjudged, cells["p_holm"] <= alpha, cells["not_better"] <= alpha],
+        [BETWEEN, "not run", FAILED, HELD],
         UNDECIDED,
     )
     return cells.drop(columns=["p_values", "not_better"])

@@ -13,6 +13,7 @@ from bench.stats import collapse, paired
 from bench.stats.bootstrap import BOTH, gap_intervals
 from bench.stats.edges import grid_edges
 from bench.stats.family import check_contrasts, families, name_contrasts
+from bench.stats.nearness import similarity_means
 from bench.stats.one_class import one_class_seeds, scratch_warnings
 from bench.stats.verdict import CORRECTIONS, verdicts
 from bench.stats.verdict import correct as correct_p
@@ -316,9 +317,10 @@ def _summarise(trials: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
     table["n_failed"] = by["failed"].sum()
     both = trials[trials["paired"]].rename(columns={"test_accuracy": "transfer_accuracy"})
     both["ntg_tuned"] = both["tuned_accuracy"] - both["transfer_accuracy"]
-    columns = ["scratch_accuracy", "transfer_accuracy", "ntg_tuned", "source_accuracy", "majority_accuracy", *measures]
+    columns = ["scratch_accuracy", "transfer_accuracy", "ntg_tuned", "source_accuracy", "majority_accuracy"]
     means = both.groupby("comparison")[columns].mean()
-    return table.join(means).join(one_class_seeds(both)).reset_index(drop=True)
+    similar = similarity_means(both, ["comparison"], measures)
+    return table.join(means).join(one_class_seeds(both)).join(similar).reset_index(drop=True)
 
 
 def _differences(trials: pd.DataFrame, n_comparisons: int) -> list[tuple[np.ndarray, np.ndarray]]:

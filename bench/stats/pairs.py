@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError, unknown
-from bench.schema import near_is_low, similarity_columns
+from bench.schema import ENDS, similarity_columns
 from bench.seeding import derive
 from bench.stats import paired
 from bench.stats.bootstrap import RESAMPLES, seed_weights
 from bench.stats.gap import COMPARISON_KEY, paired_trials
+from bench.stats.nearness import ranks, similarity_means, surely_nearer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,8 +89,10 @@ def similarity_correlation(
 
     A pair's gap is its mean over whatever `by` leaves open (strategies, depths), of the points that all
     pairs have. Spearman's :math:`\rho` is turned so that above 0 the farther source harms more, whichever
-    way the measure runs. Its interval is a percentile bootstrap over pairs; its p value comes from
-    permutations, all of them for up to eight pairs.
+    way the measure runs; pairs whose intervals of similarity overlap share their ranks
+    (:func:`bench.stats.nearness.ranks`), so that similarity without intervals tells nothing. Its
+    interval is a percentile bootstrap over pairs; its p value comes from permutations, all of them for up to
+    eight pairs.
 
     Parameters
     ----------
@@ -106,7 +109,8 @@ def similarity_correlation(
     -------
     DataFrame
         `by`, `measure`, `n_pairs`, `rho`, `rho_low`, `rho_high`, `p_value`; NaN for fewer than four pairs
-        or where gap or similarity is the same for all; no interval where all pairs are in perfect order.
+        or where the gap is the same for all or no similarity can be told from another; no interval where all
+        pairs are in perfect order.
 
     Raises
     ------
@@ -126,8 +130,8 @@ def similarity_correlation(
     for place, part in groups:
         for measure in wanted:
             pairs = pair_means(part[part[measure].notna()], measure)
-            near = pairs[measure].to_numpy(dtype=float) * (1 if near_is_low(measure) else -1)
-            rho, low, high, p = rank_correlation(near, pairs["ntg"].to_numpy(dtype=float), alpha, resamples)
+            far = ranks(surely_nearer(pairs, measure))
+            rho, low, high, p = rank_correlation(far, pairs["ntg"].to_numpy(dtype=float), alpha, resamples)
             found.append(
                 dict(zip(by, place, strict=True))
                 | {"measure": measure, "n_pairs": len(pairs)}
@@ -142,7 +146,8 @@ def pair_means(part: pd.DataFrame, measure: str) -> pd.DataFrame:
     count = part.groupby(pair).ngroups
     shared = part.groupby(list(POINT), dropna=False)["source"].transform("size") >= count
     part = part[shared] if shared.any() else part
-    return part.groupby(pair)[["ntg", measure]].mean().reset_index()
+    ends = [measure + end for end in ENDS if measure + end in part]
+    return part.groupby(pair)[["ntg", measure, *ends]].mean().reset_index()
 
 
 def pair_gaps(rows: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
@@ -160,7 +165,7 @@ def pair_gaps(rows: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     -------
     DataFrame
         One row a pair and size: `target`, `backbone`, `source`, `target_size`, `n_seeds`, `n_points` (what
-        was averaged over), `ntg`, `ntg_low`, `ntg_high` and every measure of similarity.
+        was averaged over), `ntg`, `ntg_low`, `ntg_high` and every measure of similarity with the ends of its interval.
     """
     import pandas as pd
 
@@ -176,12 +181,13 @@ def pair_gaps(rows: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
             block = block[pd.MultiIndex.from_frame(block[point]).isin(shared)]
         for place, part in block.groupby(pair, sort=True):
             gap, low, high, _ = paired.summary(part.groupby("seed")["gap"].mean().to_numpy(), alpha)
+            similarity = similarity_means(part, pair, measures).iloc[0].to_dict() if measures else {}
             found.append(
                 dict(zip(pair, place, strict=True))
                 | {"target_size": int(size), "n_seeds": part["seed"].nunique()}
                 | {"n_points": part.groupby(point, dropna=False).ngroups}
                 | {"ntg": gap, "ntg_low": low, "ntg_high": high}
-                | {name: part[name].mean() for name in measures}
+                | similarity
             )
     return pd.DataFrame(found, columns=None if found else [*pair, "target_size", "ntg", *measures])
 

@@ -174,9 +174,36 @@ def test_show_a_pair_of_a_suite_with_its_measured_similarity(finished, tmp_path,
         "always predicting 3, the train pool's largest class (the first of equals), scores 10.2% on the test set",
         "100 train examples (50%) spoilt on purpose",
         "networks see: 1 x 8 x 8", "of the target's 10 classes, the source has all",
-        "similarity (cnn, mean over 2 source models):", "proxy-a-distance", "leep -", f"picture: {png}",
+        "similarity (cnn, mean over 2 source models, 95 % interval):", "proxy-a-distance", "leep -", f"picture: {png}",
     ):  # fmt: skip
         assert said in done.out
+
+
+def test_show_a_model_that_is_handed_in(tmp_path, ntbench, monkeypatch):
+    import torch
+
+    from bench.backbones.base import build
+
+    monkeypatch.chdir(tmp_path)
+    torch.save(build("mlp", (2,), 2, 0, 0, widths=[8]).state_dict(), "mine.pt")
+    (tmp_path / "handed.toml").write_text(
+        'backbones = [{ backbone = "mlp", widths = [8] }]\nstrategies = ["feature-extraction"]\n'
+        "target_sizes = [20]\nseeds = 1\nrecipe = { steps = 5 }\n"
+        '[models]\nmine = { state_dict = "mine.pt", classes = ["upper", "other"] }\n'
+        '[[pairs]]\ntarget = "moons"\nsources = ["mine"]\n'
+    )
+    before = ntbench("show", "mine->moons", "--suite", "handed.toml")
+    assert before.code == 0, before.err
+    assert "2 classes, among them 1 of the target's 2" in before.out
+    assert "moons: 2 columns" in before.out
+    assert "not measured yet" in before.out
+    assert (tmp_path / "mine-to-moons.png").read_bytes().startswith(PNG)
+    assert ntbench("run", "handed.toml", "--jobs", "0").code == 0
+    after = ntbench("show", "mine->moons", "--suite", "handed.toml")
+    assert re.search(r"leep -0\.\d+ \[-0\.\d+, -0\.\d+\] \(high is near\)", after.out)
+    alone = ntbench("show", "mine", "--suite", "handed.toml")
+    assert alone.code == 2
+    assert 'write "mine->TARGET"' in alone.err
 
 
 def test_show_before_anything_is_trained(suite, tmp_path, ntbench, monkeypatch):

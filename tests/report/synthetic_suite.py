@@ -54,6 +54,10 @@ def synthetic_rows(sources=tuple(DISTANCE), points=tuple(POINTS), sizes=(20, 100
                         place
                         | {"source": source, "strategy": strategy, "transfer_depth": n, "frozen_depth": f}
                         | {"test_accuracy": accuracy, "weighting": "uniform", "frechet_distance": DISTANCE[source]}
+                        | {
+                            "frechet_distance_low": DISTANCE[source] - 0.9,
+                            "frechet_distance_high": DISTANCE[source] + 0.9,
+                        }
                         | ({"target_size": 0, "validation": "none"} if free else {})
                     )
     return conform([row | changes for row in rows])

@@ -71,32 +71,55 @@ def test_a_strategy_that_only_near_sources_have_is_not_called_safest(comparisons
 
 def test_depth_is_told_for_the_far_half(comparisons):
     fourth = findings(comparisons)[3]
-    far = comparisons[comparisons["source"].isin(list(DISTANCE)[4:]) & (comparisons["strategy"] == "layer-transfer")]
+    far = comparisons[comparisons["source"].isin(list(DISTANCE)[5:]) & (comparisons["strategy"] == "layer-transfer")]
     mean = far.groupby("transfer_depth")["ntg"].mean()
-    assert fourth.startswith("For the 5 farthest pairs (by Fréchet distance)")
-    tuned = comparisons[comparisons["source"].isin(list(DISTANCE)[4:]) & (comparisons["strategy"] == "fine-tune")]
+    assert fourth.startswith("For the 4 pairs that are surely far by Fréchet distance, ")
+    tuned = comparisons[comparisons["source"].isin(list(DISTANCE)[5:]) & (comparisons["strategy"] == "fine-tune")]
     spread = {"layer-transfer": np.ptp(mean), "fine-tune": np.ptp(tuned.groupby("frozen_depth")["ntg"].mean())}
     assert f"depth matters most in {max(spread, key=spread.get)}: best at f=0" in fourth
     assert "worst at f=3" in fourth
-    assert "worse in 10 of 10 comparisons" in fourth
+    assert "worse in 8 of 8 comparisons" in fourth
+
+
+def wider(comparisons, by):
+    """The same distances, known less well."""
+    value = comparisons["frechet_distance"]
+    return comparisons.assign(frechet_distance_low=value - by, frechet_distance_high=value + by)
+
+
+def test_what_intervals_do_not_tell_apart_is_called_neither_near_nor_far(comparisons):
+    some = findings(wider(comparisons, 12))  # patches, the last of the nearer half, reaches those that follow
+    assert some[3].startswith("For the 2 pairs that are surely far by Fréchet distance, ")
+    none = findings(wider(comparisons, 90))
+    assert none[3].startswith("For all 9 pairs (none is surely far by Fréchet distance, whose intervals overlap), ")
+    assert none[4].endswith("the same for all 9 pairs to digits, as far as intervals tell.")
+
+
+def test_distances_without_intervals_order_nothing(comparisons):
+    bare = comparisons.drop(columns=["frechet_distance_low", "frechet_distance_high"])
+    said = findings(bare)
+    assert "was measured without intervals, which leaves open which is far" in said[3]
+    assert "whether farther sources harm more is left open" in said[4]
+    assert "Kendall" not in " ".join(said)
 
 
 def test_size_and_distance_are_those_of_the_frame(comparisons):
     fifth = findings(comparisons)[4]
     mean = 100 * comparisons.groupby("target_size")["ntg"].mean()
     assert f"From 20 to 100 target examples the mean gap goes from {mean[20]:+.1f} to {mean[100]:+.1f} points" in fifth
-    # All 9! orders are equally likely by chance, and two of them are as clear as this one.
-    assert f"farther sources harm more (Kendall tau = +1.00, p = {2 / 362880:.2g}, 9 pairs to digits" in fifth
+    # Of 50,000 random orders none is as clear as this one, either way round.
+    assert f"farther sources harm more (Kendall tau = +1.00, p = {2 / 50001:.2g}, 9 pairs to digits" in fifth
 
 
 def test_a_score_that_is_high_for_near_sources_is_read_the_right_way(comparisons):
-    scored = conform(comparisons.assign(leep=-comparisons["frechet_distance"], frechet_distance=None), COMPARISON)
-    assert "by LEEP, farther sources harm more (Kendall tau = -1.00" in findings(scored)[4]
+    ends = {"leep_low": -comparisons["frechet_distance_high"], "leep_high": -comparisons["frechet_distance_low"]}
+    scored = comparisons.assign(leep=-comparisons["frechet_distance"], **ends, frechet_distance=None)
+    assert "by LEEP, farther sources harm more (Kendall tau = +1.00" in findings(conform(scored, COMPARISON))[4]
 
 
 def test_no_relation_is_said_plainly(comparisons):
     places = dict(zip(DISTANCE, [5, 1, 8, 3, 9, 2, 7, 4, 6], strict=True))
-    mixed = comparisons.assign(frechet_distance=comparisons["source"].map(places).astype(float))
+    mixed = wider(comparisons.assign(frechet_distance=comparisons["source"].map(places).astype(float)), 0.4)
     assert "by Fréchet distance, no clear relation" in findings(mixed)[4]
 
 

@@ -130,6 +130,7 @@ def test_gap_by_depth_splits_the_gap_where_there_is_a_control():
 def test_the_similarity_figure_has_a_point_a_pair_and_says_the_rank_correlation():
     rows = synthetic_rows(seeds=3)
     rows["leep"] = -rows["frechet_distance"]
+    rows["leep_low"], rows["leep_high"] = -rows["frechet_distance_high"], -rows["frechet_distance_low"]
     figure = gap_against_similarity(rows)
     axes = shown(figure)
     assert [axis.get_xlabel().split(" (")[0] for axis in axes] == ["Fréchet distance", "LEEP"]
@@ -146,9 +147,14 @@ def test_the_similarity_figure_has_a_point_a_pair_and_says_the_rank_correlation(
     assert said == axes[1].get_legend().get_texts()[0].get_text()
     shuffled = dict(zip(DISTANCE, np.roll(list(DISTANCE.values()), 2), strict=True))
     rows["leep"] = -rows["source"].map(shuffled).astype(float)
+    rows["leep_low"], rows["leep_high"] = rows["leep"] - 0.9, rows["leep"] + 0.9
     rho, low, high, _ = rank_correlation(pairs["source"].map(shuffled).to_numpy(dtype=float), pairs["ntg"].to_numpy())
     said = shown(gap_against_similarity(rows))[1].get_legend().get_texts()[0].get_text()
     assert said.replace("\N{MINUS SIGN}", "-") == f"20 labels: $\\rho$ = {rho:+.2f} [{low:+.2f}, {high:+.2f}]"
+    rows["leep_high"] = 0.0  # now all overlap
+    assert shown(gap_against_similarity(rows))[1].get_legend().get_texts()[0].get_text() == "20 labels: not told apart"
+    bare = shown(gap_against_similarity(rows.drop(columns=["leep_low", "leep_high"])))[1]
+    assert bare.get_legend().get_texts()[0].get_text() == "20 labels: no intervals, no order"
     assert set(DISTANCE) <= set(texts(axes[0]))
     with pytest.raises(UnknownName, match='did you mean "leep"'):
         gap_against_similarity(rows, measure="lep")
@@ -205,6 +211,20 @@ def test_the_square_names_winner_advice_and_outcome(rows):
         assert sum(text.startswith(outcome) for text in texts(figure.axes[0])) == count
     with pytest.raises(DataError, match="needs two target sizes"):
         corners(rows[(rows["target_size"] == 20)])
+
+
+def test_the_square_has_no_advice_for_a_source_in_between():
+    sources = ("printed-digits", "letters", "inverted", "noise")
+    rows = synthetic_rows(sources=sources, seeds=3)
+    rows["frechet_distance_high"] = rows["frechet_distance_high"].where(rows["source"] != "letters", 8.0)
+    axis = corners(rows).axes[0]
+    said = [label.get_text().split("(")[1] for label in axis.get_yticklabels()]
+    assert said == ["similar)", "in between)", "in between)", "different)"]
+    assert texts(axis).count("textbook: no advice") == 4
+    with pytest.raises(DataError, match="without intervals"):
+        corners(rows.drop(columns=["frechet_distance_low", "frechet_distance_high"]))
+    with pytest.raises(DataError, match="intervals of frechet_distance overlap"):
+        corners(rows.assign(frechet_distance_low=0.0))
 
 
 def test_learning_curves_have_scratch_and_the_worth_of_each_strategy(rows):

@@ -8,6 +8,7 @@ from bench.stats.advice import textbook
 
 RNG = np.random.default_rng(3)
 SEEDS = 8
+ENDS = {"": 1.0, "_low": 0.8, "_high": 1.2}
 ARMS = {
     "feature-extraction": (("feature-extraction", 4, 4),),
     "layer-transfer": (("layer-transfer", 1, 1), ("layer-transfer", 2, 2)),
@@ -26,7 +27,8 @@ def rows(gain, rng=RNG):
                 for i, (strategy, n, f) in enumerate(points):
                     values = base + gain.get((size, source, arm), 0.0) + rng.normal(0, 0.002, SEEDS) - 0.003 * i
                     changes = {"strategy": strategy, "transfer_depth": n, "frozen_depth": f, "target_size": size}
-                    part = transfer(values, source=source, frechet_distance=distance + 1.0, **changes)
+                    near = {f"frechet_distance{end}": distance + at for end, at in ENDS.items()}
+                    part = transfer(values, source=source, **near, **changes)
                     parts.append([row | {"val_accuracy": 0.5, "val_loss": 0.1 + i} for row in part])
     return frame(*parts)
 

@@ -21,7 +21,9 @@ def table(measure="frechet_distance", sign=1.0):
     for i, (source, gap) in enumerate(GAPS.items()):
         for f, extra in ((0, 0.0), (1, 0.01)):
             values = A - gap - extra - np.roll(NOISE, i)
-            parts.append(transfer(values, source=source, frozen_depth=f, **{measure: sign * (i + 1.0)}))
+            value = sign * (i + 1.0)
+            near = {measure: value, f"{measure}_low": value - 0.4, f"{measure}_high": value + 0.4}
+            parts.append(transfer(values, source=source, frozen_depth=f, **near))
     return negative_transfer(frame(*parts))
 
 
@@ -80,6 +82,13 @@ def test_above_zero_the_farther_source_harms_more_whichever_way_the_measure_runs
     assert found["measure"].tolist() == [measure]
     assert (row["n_pairs"], row["rho"]) == (5, pytest.approx(1.0))
     assert row["p_value"] == pytest.approx(2 / math.factorial(5))
+
+
+def test_similarity_without_intervals_is_related_to_nothing():
+    bare = table().drop(columns=["frechet_distance_low", "frechet_distance_high"])
+    assert similarity_correlation(bare)["rho"].isna().all()
+    wide = table().assign(frechet_distance_high=9.0)
+    assert similarity_correlation(wide)["rho"].isna().all()
 
 
 def test_too_few_pairs_and_no_variation_give_no_number():

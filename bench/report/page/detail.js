@@ -25,7 +25,7 @@ async function comparisonPage(host, index) {
       ["p of equivalence, corrected", pvalue(row.p_equivalence_holm)], ["correction", row.correction],
       ["seeds with both results", row.n_seeds], ["seeds lost to failures", row.n_failed], ["source model's own accuracy", percent(row.source_accuracy)],
       ["backbone", row.backbone], ["weighting", row.weighting], ["validation", row.validation], ["suite", row.suite],
-      ...meta.measures.map((m) => [m.title, short(row[m.name] ?? null, 4)]),
+      ...similarity(row),
     ]),
     el("h3", {}, "Seed by seed"),
     seedChart(seeds, trials),
@@ -100,7 +100,7 @@ async function trialPage(host, which) {
     list([
       ["test loss", short(row.test_loss, 4)], ["validation accuracy", percent(row.val_accuracy)], ["validation loss", short(row.val_loss, 4)],
       ["seconds", short(row.seconds, 3)], ["parameters trained", row.trainable_parameters === null ? null : row.trainable_parameters.toLocaleString("en")],
-      ...meta.measures.map((m) => [m.title, short(row[m.name] ?? null, 4)]), ...others(row),
+      ...similarity(row), ...others(row),
     ]),
     el("h3", {}, "Learning curve"), await curves(row, index, ok),
     el("h3", {}, "Recipe"), ...recipe(row, suite),
@@ -110,10 +110,17 @@ async function trialPage(host, which) {
   return `${row.strategy}, ${row.pair}`;
 }
 
+function similarity(row) {
+  return meta.measures.map((m) => {
+    const [value, low, high] = ["", "_low", "_high"].map((end) => short(row[m.name + end] ?? null, 4));
+    return [`${m.title} (${m.near} is near)`, low ? `${value} [${low}, ${high}]` : value];
+  });
+}
+
 // Columns that have no place of their own on the page: whatever a later version or a plug-in adds.
 const PLACED = new Set("pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy standardised_by validation n_test majority_accuracy context error traceback key".split(" "));
 function others(row) {
-  const measured = new Set(meta.measures.map((m) => m.name));
+  const measured = new Set(meta.measures.flatMap((m) => [m.name, `${m.name}_low`, `${m.name}_high`]));
   return Object.entries(row).filter(([name]) => !PLACED.has(name) && !measured.has(name)).map(([name, value]) => [words(name), typeof value === "number" ? short(value) : value]);
 }
 
