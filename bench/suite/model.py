@@ -127,7 +127,7 @@ SOURCE_RECIPE = {"steps": 400, "batch_size": 64, "learning_rates": (0.05,), "che
 # pretrained networks up, those without normalisation most of all; the grid is one for both kinds of arm: a copied
 # block learns at a tenth of it.
 HANDED_IN_RECIPE = {
-    "optimizer": "adamw", "learning_rates": (0.0003, 0.001, 0.003, 0.01), "warmup": 0.1, "clip_norm": 1.0,
+    "optimizer": "adamw", "learning_rates": (0.0003, 0.001, 0.003, 0.01, 0.03), "warmup": 0.1, "clip_norm": 1.0,
 }  # fmt: skip
 
 
