@@ -107,6 +107,10 @@ def _task(record: Mapping[str, Any]) -> bool:
     return is_key(record["key"]) and all(map(_whole, whole)) and all(isinstance(text, str) for text in texts)
 
 
+def _model(record: Mapping[str, Any]) -> bool:
+    return is_key(record["key"]) and is_key(record["content"]) and isinstance(record["name"], str)
+
+
 def _run(record: Mapping[str, Any]) -> bool:
     return (
         isinstance(record["suite"], str)
@@ -143,5 +147,5 @@ def _curve(points: Any) -> bool:
 
 
 _FORMS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
-    "trial": _trial, "source": _source, "similarity": _similarity, "task": _task, "run": _run,
+    "trial": _trial, "source": _source, "similarity": _similarity, "task": _task, "model": _model, "run": _run,
 }  # fmt: skip

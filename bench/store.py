@@ -291,6 +291,7 @@ class Stored:
     unmeasured : dict of key -> error
         Similarity that could not be measured.
     cards : dict of digest -> card as JSON
+    contents : dict of digest -> digest of a handed-in model's file
     runs : list of records
         Provenance, one a time the suite was run.
     """
@@ -301,6 +302,7 @@ class Stored:
     measured: set[str] = field(default_factory=set)
     unmeasured: dict[str, str] = field(default_factory=dict)
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    contents: dict[str, str] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     damage: Damage = field(default_factory=Damage)
 
@@ -328,6 +330,8 @@ class Stored:
             self.unmeasured.pop(key, None)
         elif kind == "task":
             self.cards[key] = record["card"]
+        elif kind == "model":
+            self.contents[key] = record["content"]
         elif kind == "run":
             self.runs.append(record)
 

@@ -29,6 +29,10 @@ def debug(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Its run folder.  [default: look under runs]")
     ] = None,
+    suite: Annotated[
+        Path | None,
+        typer.Option("--suite", metavar="SUITE", help="Its suite file, where the run folder was moved away from it."),
+    ] = None,
     device: Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where networks are trained.")] = (
         "auto"
     ),
@@ -40,19 +44,23 @@ def debug(
     Ctrl-C opens the debugger too, for what hangs. Keys: ntbench status DIR (what workers have in work), its
     --json, or the column "key" of the table.
 
-    Exit codes: 0 the trial went well, 1 it failed.
+    Exit codes: 0 the trial went well, 1 it failed, 2 bad input: data that are not where they were, or changed.
     """
     from bench.cli.options import load_plugins
-    from bench.launch.alone import run_alone
+    from bench.errors import BenchError
+    from bench.launch.alone import MissingData, run_alone
     from bench.launch.machine import choose_device
 
     load_plugins(plugin)
     folder, stored, key = _find_folder(trial, out)
-    plan, unit = _find_unit(folder, stored, key)
+    plan, unit = _find_unit(folder, stored, key, suite)
     print(f"{key} of {folder}: running", file=sys.stderr, flush=True)
     try:
         record = run_alone(plan, unit, stored, folder, choose_device(device))
     except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, MissingData):
+            hint = "" if suite else "; where the suite lies elsewhere now, say --suite FILE"
+            raise BenchError(f"{error}{hint}") from None
         import pdb
 
         traceback.print_exc()
@@ -104,19 +112,19 @@ def _planned_keys(folder: Path, stored: Stored) -> Iterator[str]:
         yield from (model.key for model in plan.source_models() if model.source not in plan.models)
 
 
-def _find_unit(folder: Path, stored: Stored, key: str) -> tuple[Plan, Trial | SourceModel]:
+def _find_unit(folder: Path, stored: Stored, key: str, file: Path | None) -> tuple[Plan, Trial | SourceModel]:
     from bench.cli.stored import suites_of
     from bench.errors import BenchError
     from bench.launch.alone import find_unit
-    from bench.suite import Plan
+    from bench.suite import Plan, load_suite
 
-    suites, problems = suites_of(folder, stored)
+    suites, problems = ([load_suite(file)], []) if file else suites_of(folder, stored)
     for suite in suites:
         plan = Plan.of(suite, stored)
         unit = find_unit(plan, key)
         if unit is not None:
             return plan, unit
-    why = "; ".join(problems) or "the suite was changed since, or run with other seeds"
+    why = "; ".join(problems) or "the suite was changed since, has another name, or was run with other seeds"
     raise BenchError(f"{key} is none of the trials of {folder} as its suites read now: {why}")
 
 

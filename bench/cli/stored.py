@@ -54,7 +54,7 @@ def suites_of(folder: Path, stored: Stored) -> tuple[list[Suite], list[str]]:
         try:
             suite = Suite.from_run(run["config"], folder)
             _refuse_plugins(suite)
-            suites.append(load_suite(suite))
+            suites.append(load_suite(suite, files=False))
         except (BenchError, KeyError, TypeError, ValueError) as error:
             problems.append(f"suite {name} cannot be read again from the run folder: {_first_line(error)}")
     return suites, problems

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, Problem, SuiteError
+from bench.model_files import file_digest
 from bench.store import Stored
 from bench.suite.model import Suite
 from bench.suite.plan import Plan, Selection
 from bench.suite.ruled_out import ruled_out
+from bench.suite.specs import missing_file
 from bench.trial import Card
 
 
@@ -32,7 +34,7 @@ def read_data(
     plan : Plan
         With the cards of all tasks.
     records : list of dict
-        Of the cards that are new, for the ledger.
+        Of the cards and contents that are new, for the ledger.
 
     Raises
     ------
@@ -64,11 +66,30 @@ def read_data(
                 say(f'the data of "{name}" are not those of the stored rows: their trials will be run again')
             records.append({"kind": "task", "key": spec.digest, "card": card.to_json()})
         step()
-    plan = Plan(suite, cards, machine)
+    contents = _read_models(plan, stored, records, problems, say)
+    plan = Plan(suite, cards, machine, contents)
     problems += check_data(plan, labels, selection)
     if problems:
         raise SuiteError(f'suite "{suite.name}"', problems)
     return plan, records
+
+
+def _read_models(
+    plan: Plan, stored: Stored, records: list[dict[str, Any]], problems: list[Problem], say: Callable[[str], None]
+) -> dict[str, str]:
+    """Return what the files of handed-in models hold, by digest; note what is new, and files that are not there."""
+    contents = {}
+    for name, spec in plan.models.items():
+        if (problem := missing_file(spec)) is not None:
+            problems.append(problem)
+        elif spec.state_dict is not None:
+            content = contents[spec.digest] = file_digest(Path(spec.state_dict))
+            known = stored.contents.get(spec.digest)
+            if known not in (None, content):
+                say(f'the file of "{name}" is not that of the stored rows: their trials will be run again')
+            if known != content:
+                records.append({"kind": "model", "key": spec.digest, "name": name, "content": content})
+    return contents
 
 
 def check_data(plan: Plan, labels: dict[str, Any], selection: Selection) -> list[Problem]:

@@ -81,6 +81,7 @@ def setup_to_json(plan: Plan, task_folder: Path, source_folder: Path, device: st
     return {
         "suite": plan.suite.model_dump(mode="json"),
         "cards": {key: card.to_json() for key, card in plan.cards.items()},
+        "contents": dict(plan.contents),
         "task_folder": str(task_folder),
         "source_folder": str(source_folder),
         "device": device,
@@ -97,7 +98,8 @@ def make_runner(setup: dict[str, Any]) -> Runner:
     suite = Suite.model_validate(setup["suite"])
     for plugin in suite.plugins:
         load_plugin(suite.resolve(plugin))
-    plan = Plan(suite, {key: Card.from_json(values) for key, values in setup["cards"].items()}, setup["machine"])
+    cards = {key: Card.from_json(values) for key, values in setup["cards"].items()}
+    plan = Plan(suite, cards, setup["machine"], setup["contents"])
     return Runner(plan, Path(setup["task_folder"]), Path(setup["source_folder"]), torch.device(setup["device"]))
 
 

@@ -15,7 +15,7 @@ from bench.errors import BenchError, DataError, Problem, SuiteError, nearest
 from bench.registry import MEASURES, load_plugin
 from bench.suite.lines import with_line
 from bench.suite.model import Pairs, Recipe, Statistics, Suite
-from bench.suite.specs import TaskReader, read_backbone, read_model
+from bench.suite.specs import TaskReader, missing_file, read_backbone, read_model
 from bench.suite.strategies import read_strategies
 from bench.suite.weightings import UNIFORM, read_weightings
 
@@ -31,7 +31,9 @@ MAX_TRIALS = 100_000_000  # more than anybody trains: planning them takes minute
 MAX_MODELS = 1_000_000  # source models, each of which is a file
 
 
-def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[str, ...] = ()) -> Suite:
+def load_suite(
+    source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[str, ...] = (), *, files: bool = True
+) -> Suite:
     """Read and check a suite.
 
     Parameters
@@ -40,6 +42,8 @@ def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[st
         A TOML file, its content as a dictionary, or a suite built in Python.
     plugins : tuple of str
         Plug-in files to load besides those that the suite names.
+    files : bool
+        Whether the files of handed-in models must be there; stored rows can be read without them.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def load_suite(source: str | Path | Mapping[str, Any] | Suite, plugins: tuple[st
     if plugins:
         everyone = (*suite.plugins, *(str(Path(p).expanduser().resolve()) for p in plugins))
         suite = suite.model_copy(update={"plugins": tuple(dict.fromkeys(everyone))})
-    problems = check(suite)
+    problems = check(suite, files)
     if problems:
         raise _error(where, problems, text)
     return suite
@@ -224,11 +228,11 @@ def _problem(place: str, table: str, item: Mapping[str, Any]) -> Problem:
     return Problem(place, f"{message.replace('Input should be', 'must be')}, got {_shown(item.get('input'))}")
 
 
-def check(suite: Suite) -> list[Problem]:
-    """Find every problem of a well-formed suite that shows without reading any data."""
+def check(suite: Suite, files: bool = True) -> list[Problem]:
+    """Find every problem of a well-formed suite that shows without reading any data; `files` as of `load_suite`."""
     problems: list[Problem] = []
     points = _check_backbones(suite, problems)
-    _check_pairs(suite, problems)
+    _check_pairs(suite, files, problems)
     _check_extent(suite, points, problems)
     for index, name in enumerate(suite.measures):
         try:
@@ -273,10 +277,12 @@ def _check_backbones(suite: Suite, problems: list[Problem]) -> int:
     return points
 
 
-def _check_pairs(suite: Suite, problems: list[Problem]) -> None:
+def _check_pairs(suite: Suite, files: bool, problems: list[Problem]) -> None:
     reader = TaskReader(suite, problems)
     for name in suite.models:
-        read_model(suite, name, problems)
+        spec = read_model(suite, name, problems)
+        if spec is not None and files and (problem := missing_file(spec)):
+            problems.append(problem)
         if name in suite.tasks:
             problems.append(Problem(f"models.{name}", f'"{name}" is also a task; rename one'))
     for index, pairs in enumerate(suite.pairs):

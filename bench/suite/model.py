@@ -279,8 +279,8 @@ class Suite(_Part):
         return seed % self.source_models if self.source_models else seed
 
     def resolve(self, path: str) -> Path:
-        """Return a path of the suite relative to the suite's folder."""
-        return Path(self.folder) / os.path.expanduser(path)
+        """Return the place of a path that is absolute, begins with ~ or is relative to the suite's folder."""
+        return Path(self.folder, os.path.expanduser(path)).absolute()
 
     def to_run(self, folder: Path) -> dict[str, Any]:
         """Return the suite as JSON-able values for a run folder's ledger, its paths relative to that folder."""
@@ -292,7 +292,7 @@ class Suite(_Part):
     @classmethod
     def from_run(cls, values: dict[str, Any], folder: Path) -> Suite:
         """Build the suite that :meth:`to_run` gave, from a run folder that may have moved with it."""
-        return cls.model_validate({**values, "folder": str(folder / values["folder"])})
+        return cls.model_validate({**values, "folder": str(Path(os.path.realpath(folder), values["folder"]))})
 
     def root(self) -> Path:
         """Return the data root: the suite's, else the environment's NTBENCH_DATA, else ./data."""
@@ -301,6 +301,7 @@ class Suite(_Part):
 
 def _relative(path: str, start: str | Path) -> str:
     try:
-        return Path(os.path.relpath(path, start)).as_posix()
+        # A link in either would make ".." mean another folder.
+        return Path(os.path.relpath(os.path.realpath(path), os.path.realpath(start))).as_posix()
     except ValueError:  # on another drive
         return str(Path(path).resolve())

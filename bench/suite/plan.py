@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -64,6 +65,9 @@ class Plan:
     cards : mapping of str to Card
         What is known of the tasks, by the digest of their specification. Where a card is missing, keys
         are empty, and strategies that need the source's classes (zero-shot) count as possible.
+    contents : mapping of str to str
+        Digests of the files of handed-in models, by the digest of their specification; a file that is not
+        listed is read, and keys are empty where it is not there.
     machine : {"cpu", "cuda"}
         For which the number of lanes is chosen, where the suite leaves it open. It is that of a run
         folder's first run, whatever goes on with it.
@@ -72,12 +76,13 @@ class Plan:
     suite: Suite
     cards: Mapping[str, Card] = field(default_factory=dict)
     machine: str = "cpu"
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, suite: Suite, stored: Stored) -> Plan:
         """Return the plan of a suite with what a run folder knows of its tasks and its machine."""
         cards = {key: Card.from_json(values) for key, values in stored.cards.items()}
-        return cls(suite, cards, stored.machine or "cpu")
+        return cls(suite, cards, stored.machine or "cpu", stored.contents)
 
     def __post_init__(self) -> None:
         problems: list[Problem] = []
@@ -217,11 +222,18 @@ class Plan:
 
     def _handed_in_key(self, name: str, backbone: int) -> str:
         spec = self.models[name]
-        content = spec.weights
-        if spec.state_dict:
-            content = self._file_digests.get(name) or file_digest(Path(spec.state_dict))
-            self._file_digests[name] = content
+        content = spec.weights or self._content(spec)
+        if not content:
+            return ""
         return combine(["model", SCHEMA_VERSION, content, *spec.classes, self._backbone_digest(backbone)])
+
+    def _content(self, spec: ModelSpec) -> str:
+        """Return the digest of a handed-in model's file; empty where it is neither known nor there."""
+        if spec.name not in self._file_digests:
+            known = self.contents.get(spec.digest)
+            there = os.path.isfile(spec.state_dict)
+            self._file_digests[spec.name] = known or (file_digest(Path(spec.state_dict)) if there else "")
+        return self._file_digests[spec.name]
 
     @cached_property
     def _recipe_digests(self) -> tuple[str, str]:

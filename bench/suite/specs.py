@@ -10,11 +10,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, Problem, nearest
 from bench.identity import canonical, digest
-from bench.registry import BACKBONES, CHANGES, TASKS, changed_classes, known_classes
+from bench.registry import BACKBONES, CHANGES, TASKS, Entry, changed_classes, known_classes
 from bench.suite.model import Suite
 
 MAX_NESTED = 40  # tasks that change tasks that change tasks ...
@@ -34,6 +35,8 @@ class TaskSpec:
         Another task of the suite that this one changes.
     changes : tuple of (name, arguments)
         In the order of application; a task among the arguments is a TaskSpec.
+    entry : str
+        The suite and the place in it: what stands for the files that are named there, since a path is no identity.
     """
 
     name: str
@@ -41,20 +44,30 @@ class TaskSpec:
     parent: TaskSpec | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     changes: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    entry: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the whole specification as JSON-able values, versions of what it calls included."""
-        version = TASKS.get(self.base).version if self.base else None
+    def to_json(self, entries: bool = True) -> dict[str, Any]:
+        """Return the whole specification as JSON-able values: versions of what it calls included, paths left out.
+
+        Parameters
+        ----------
+        entries : bool
+            Whether files are told apart by the entry of the suite that names them.
+        """
+        registered = TASKS.get(self.base) if self.base else None
+        paths = path_arguments(registered) if registered else ()
+        arguments = {name: value for name, value in self.arguments.items() if name not in paths}
+        if entries and len(arguments) < len(self.arguments):
+            arguments["entry"] = self.entry
         changes = [
-            [name, CHANGES.get(name).version, {k: _plain(v) for k, v in arguments.items()}]
-            for name, arguments in self.changes
+            [name, CHANGES.get(name).version, {k: _plain(v, entries) for k, v in given.items()}]
+            for name, given in self.changes
         ]
-        parent = self.parent.to_json() if self.parent else None
         return {
             "base": self.base,
-            "version": version,
-            "parent": parent,
-            "args": dict(self.arguments),
+            "version": registered.version if registered else None,
+            "parent": self.parent.to_json(entries) if self.parent else None,
+            "args": arguments,
             "changes": changes,
         }
 
@@ -80,12 +93,44 @@ class TaskSpec:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the specification (not of the data)."""
+        """Digest of the specification (not of the data), under which a run folder keeps what it knows of them."""
         return digest(self.to_json())
 
+    @cached_property
+    def seed(self) -> str:
+        """Digest of the specification without a word on where files are: it seeds random changes."""
+        return digest(self.to_json(entries=False))
 
-def _plain(value: Any) -> Any:
-    return value.to_json() if isinstance(value, TaskSpec) else value
+
+def path_arguments(entry: Entry) -> tuple[str, ...]:
+    """Name the arguments of a registered task that are paths: relative to the suite, and never part of an identity."""
+    return tuple(entry.meta.get("paths", ()))
+
+
+def without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a suite's configuration without what says where files are: equal for copies of one suite anywhere."""
+    plain = {name: value for name, value in config.items() if name not in ("folder", "data_root")}
+    plain["plugins"] = [Path(name).name for name in config.get("plugins") or ()]
+    plain["tasks"] = {name: _without_paths(table) for name, table in (config.get("tasks") or {}).items()}
+    plain["models"] = {
+        name: {key: value for key, value in table.items() if key != "state_dict"}
+        for name, table in (config.get("models") or {}).items()
+    }
+    return plain
+
+
+def _without_paths(table: Any) -> Any:
+    """Leave the paths of a task's table, and of tables within it, out."""
+    if not isinstance(table, Mapping):
+        return table
+    short = next((key for key in SHORTHANDS if key in table and "task" not in table), None)
+    base = table.get("task") if short is None else SHORTHANDS[short]
+    paths = path_arguments(TASKS.get(base)) if isinstance(base, str) and base in TASKS else ()
+    return {key: None if key in (short, *paths) else _without_paths(value) for key, value in table.items()}
+
+
+def _plain(value: Any, entries: bool = True) -> Any:
+    return value.to_json(entries) if isinstance(value, TaskSpec) else value
 
 
 def unstorable(arguments: Mapping[str, Any]) -> list[str]:
@@ -165,7 +210,8 @@ class TaskReader:
         arguments, changes = self._split(table, entry, place)
         if entry:
             self._arguments(entry, arguments, place)
-        spec = TaskSpec(name, "" if parent else base, parent, arguments, tuple(changes))
+        where = f"{self.suite.name}: {place}"
+        spec = TaskSpec(name, "" if parent else base, parent, arguments, tuple(changes), where)
         if spec.parts > MAX_PARTS:
             self._problem(place, f"made of {spec.parts:,} tasks, each counted as often as it is used: too many")
             return None
@@ -189,10 +235,12 @@ class TaskReader:
         return arguments, changes
 
     def _path(self, entry: Any, key: str, value: Any) -> Any:
-        """Make a path of the suite absolute (it is dropped from identities: the data speak)."""
-        if key == "path" and entry.name in SHORTHANDS.values() and isinstance(value, str):
-            return str(self.suite.resolve(value))
-        return value
+        """Make a path of the suite absolute; a second file may also be named from beside the first."""
+        paths = path_arguments(entry)
+        if key not in paths or not isinstance(value, str) or not value:
+            return value
+        path = self.suite.resolve(value)
+        return str(path) if key == paths[0] or os.path.exists(path) else value
 
     def _change(self, name: str, value: Any, place: str) -> dict[str, Any] | None:
         entry = CHANGES.get(name)
@@ -300,6 +348,12 @@ class ModelSpec:
     weights: str | None = None
     download: bool = False
     classes: tuple[str, ...] = ()
+    entry: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the suite's entry, under which a run folder keeps the content of the file."""
+        return digest(["model", self.entry])
 
 
 _MODEL_TYPES = {"state_dict": str, "weights": str, "download": bool, "classes": list | tuple}
@@ -309,7 +363,7 @@ _MODEL_WORDS = {
 
 
 def read_model(suite: Suite, name: str, problems: list[Problem]) -> ModelSpec | None:
-    """Read one entry of [models]."""
+    """Read one entry of [models]; whether its file is there is for :func:`missing_file` to say."""
     table, place = dict(suite.models[name]), f"models.{name}"
     for key in table:
         if key not in _MODEL_TYPES:
@@ -327,9 +381,14 @@ def read_model(suite: Suite, name: str, problems: list[Problem]) -> ModelSpec | 
         problems.append(Problem(f"{place}.classes", "needs at least two different names, in the order of the head"))
         return None
     if "state_dict" in table:
-        path = suite.resolve(table["state_dict"])
-        if not os.path.isfile(path):
-            problems.append(Problem(f"{place}.state_dict", f"no file at {path}"))
-            return None
-        table["state_dict"] = str(path)
-    return ModelSpec(name, **{**table, "classes": classes})
+        table["state_dict"] = str(suite.resolve(table["state_dict"]))
+    return ModelSpec(name, **{**table, "classes": classes}, entry=f"{suite.name}: {place}")
+
+
+def missing_file(spec: ModelSpec) -> Problem | None:
+    """Return the problem of a handed-in model whose file is not there, with the nearest match beside it."""
+    if spec.state_dict is None or os.path.isfile(spec.state_dict):
+        return None
+    path = Path(spec.state_dict)
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    return Problem(f"models.{spec.name}.state_dict", f"no file at {path}{nearest(path.name, beside)}")

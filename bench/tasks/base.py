@@ -210,6 +210,7 @@ def task(
     *,
     version: int = 1,
     classes: Sequence[str] | Callable[..., Sequence[str]] | None = None,
+    paths: Sequence[str] = (),
     **meta: Any,
 ) -> Callable:
     """Register a function ``(root, **arguments) -> Task`` under `name` (decorator).
@@ -224,10 +225,13 @@ def task(
         Class names, where they are known without the data: lets a plan be exact without reading it.
         Where they depend on the arguments, a callable that takes the same keyword arguments as the
         task function and returns the names. :func:`bench.registry.known_classes` reads either.
+    paths : sequence of str
+        Arguments that are paths: the function gets them absolute, relative ones being the suite's, and
+        they are no part of any key. Rows are told apart by the data that are read there.
     """
 
     def register(function: Callable[..., Task]) -> Callable[..., Task]:
-        TASKS.register(name, function, version=version, given=1, classes=classes, **meta)
+        TASKS.register(name, function, version=version, given=1, classes=classes, paths=tuple(paths), **meta)
         return function
 
     return register

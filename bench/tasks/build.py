@@ -39,7 +39,7 @@ def build_task(spec: TaskSpec, root: Path) -> Task:
             task = task.changed(version=TASKS.get(spec.base).version)
         for index, (name, arguments) in enumerate(spec.changes):
             entry = CHANGES.get(name)
-            plain = {k: v.digest if isinstance(v, TaskSpec) else v for k, v in arguments.items()}
+            plain = {k: v.seed if isinstance(v, TaskSpec) else v for k, v in arguments.items()}
             before = sum(other == name for other, _ in spec.changes[:index])
             built = {k: build_task(v, root) if isinstance(v, TaskSpec) else v for k, v in arguments.items()}
             task = _call(entry, task, generator("change", name, entry.version, plain, before), **built)

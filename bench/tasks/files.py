@@ -22,7 +22,7 @@ from bench.tasks.base import Task, task
 ARRAYS = ("x", "y", "x_test", "y_test", "classes")
 
 
-@task("image-folder", version=1)
+@task("image-folder", version=1, paths=("path",))
 def read_folder(root: Path, *, path: str, image_size: int | None = None, channels: int | None = None) -> Task:
     """A folder of images with one folder per class.
 
@@ -76,7 +76,7 @@ def _flat(parts: Sequence[dict[str, list[Path]]], classes: Sequence[str]) -> tup
     return [file for file, _ in pairs], np.array([label for _, label in pairs], np.int64)
 
 
-@task("npz", version=1)
+@task("npz", version=1, paths=("path",))
 def read_npz(root: Path, *, path: str) -> Task:
     """Arrays in an `.npz` file: x and y, perhaps x_test, y_test and classes.
 
@@ -207,7 +207,7 @@ def _cast(x: np.ndarray, dtype: type, where: str) -> np.ndarray:
     return arrays.map_rows(lambda part: part.astype(dtype), x, where=where)
 
 
-@task("table", version=1)
+@task("table", version=1, paths=("path", "test_path"))
 def read_table(
     root: Path,
     *,
@@ -229,8 +229,8 @@ def read_table(
     label : str
         Column of the class: whole numbers or strings.
     test_path : str, optional
-        A second table to test on; relative to the folder of the first. Without it, the protocol cuts
-        the test set.
+        A second table to test on, relative to the suite or to the folder of the first. Without it, the
+        protocol cuts the test set.
     drop : sequence of str
         Columns to leave out.
     standardise : bool
