@@ -88,7 +88,7 @@ def test_processes_and_merged_shards_keep_the_same(whole, tmp_path):
     assert everything(tmp_path / "processes") == expected
     shards = [tmp_path / "1", tmp_path / "2"]
     for number, shard in enumerate(shards, 1):
-        run(shard, {**SUITE, "predictions": True}, shard=f"{number}/2")
+        run(shard, shard=f"{number}/2")
     merge(tmp_path / "merged", shards[::-1])
     assert everything(tmp_path / "merged") == expected
     # The same trials, some of which ran beside others: their files differ, and what they hold agrees.
@@ -130,6 +130,7 @@ def test_they_are_not_kept_where_the_suite_says_so_and_keys_are_the_same(whole, 
     assert f"{len(rows)} of {len(whole[1])} finished trials kept no predictions" in said
     table = pd.read_parquet(out[-1])
     assert set(table["key"]) == set(whole[1]["key"]) - set(rows["key"])
+    assert merge(tmp_path / "merged", [tmp_path, whole[0]]).known > 0  # whether they are kept makes no other suite
 
 
 def test_much_room_is_announced(tmp_path, monkeypatch):

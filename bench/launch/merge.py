@@ -26,7 +26,8 @@ KEYED = ("task", "model", "source", "similarity", "trial")
 MAX_SHARDS = 100_000
 BATCH = 1000  # records that are synced together
 _TIMINGS = ("seconds", "source_seconds")
-# Which file holds a trial's predictions depends on what ran beside it; what came later is derived from the rest.
+# Whether predictions are kept is no part of a suite, and in which file depends on what ran beside a trial; what
+# earlier versions did not say is derived from the rest.
 _BESIDE = ("predictions",)
 _LATER = {"row": ("majority_accuracy", "classes_predicted"), "card": ("test_counts", "n_val", "n_groups", "notes")}
 SUFFIXES = (".safetensors", ".npz")
@@ -163,8 +164,8 @@ def _demand_one_suite(places: Sequence[_Place]) -> None:
 
 
 def _comparable(run: dict[str, Any]) -> dict[str, Any]:
-    config = {name: value for name, value in run.get("config", {}).items() if name != "predictions"}
-    return {"layout": run.get("layout"), **without_paths(config)}
+    config = {name: value for name, value in without_paths(run.get("config", {})).items() if name not in _BESIDE}
+    return {"layout": run.get("layout"), **config}
 
 
 def _first_difference(one: dict[str, Any], other: dict[str, Any]) -> str:

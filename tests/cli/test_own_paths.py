@@ -21,7 +21,7 @@ seeds = 2
 tasks.near = {{ {kind} = "{near}" }}
 tasks.far = {{ {kind} = "{far}" }}
 pairs = [{{ target = "near", source = "far" }}]
-recipe = {{ steps = 3, learning_rates = [0.1], checkpoints = 1 }}
+recipe = {{ steps = 20, learning_rates = [0.1], checkpoints = 1 }}
 source_recipe = {{ steps = 3 }}
 """
 KINDS = {"table": ".csv", "npz": ".npz", "folder": ""}
