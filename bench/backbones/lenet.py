@@ -30,7 +30,7 @@ _SMALL_IMAGE = 32 * 32  # pixels
 def _lanes(shape: tuple[int, ...], machine: str) -> int:
     if machine == "cuda":
         return _GPU_LANES
-    return _LANES if shape[-1] * shape[-2] <= _SMALL_IMAGE else 1
+    return _LANES if len(shape) == 3 and shape[-1] * shape[-2] <= _SMALL_IMAGE else 1
 
 
 def _refuses(shape: tuple[int, ...], **_: Any) -> str | None:

@@ -42,7 +42,7 @@ def _mlp_lanes(shape: tuple[int, ...], machine: str) -> int:
 def _cnn_lanes(shape: tuple[int, ...], machine: str) -> int:
     if machine == "cuda":
         return _GPU_LANES
-    return _CNN_LANES if shape[-1] * shape[-2] <= _SMALL_IMAGE else 1
+    return _CNN_LANES if len(shape) == 3 and shape[-1] * shape[-2] <= _SMALL_IMAGE else 1
 
 
 def _mlp_refuses(shape: tuple[int, ...], **_: Any) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bench.errors import Problem
-from bench.registry import CHANGES, TASKS
+from bench.registry import BACKBONES, CHANGES, TASKS
 from bench.suite.model import Suite
 from bench.suite.specs import BackboneSpec, TaskSpec
 
@@ -24,6 +24,18 @@ def known_shape(spec: TaskSpec) -> tuple[int, ...] | None:
         return None if shape is None else tuple(int(side) for side in shape)
     except (TypeError, ValueError, OverflowError):
         return None  # an argument is wrong; building the task says which
+
+
+def refuses(spec: BackboneSpec, shape: tuple[int, ...]) -> str | None:
+    """Say why a backbone cannot take inputs of a shape, as far as it declares that; None if it can."""
+    entry = BACKBONES.get(spec.name)
+    declared = entry.meta.get("refuses")
+    try:
+        return declared(tuple(shape), **spec.arguments) if declared else None
+    except Exception as error:
+        if entry.built_in:
+            raise
+        return entry.raised(error)
 
 
 def shape_problems(
@@ -49,7 +61,7 @@ def shape_problems(
         if images and UNKNOWN in shape:
             continue
         for index, spec in backbones.items():
-            problem = spec.refuses(shape)
+            problem = refuses(spec, shape)
             if problem:
                 told = problem.partition(", got ")[0] if UNKNOWN in shape else problem
                 what = f'target "{target}"' if images else f'target "{target}", a table'

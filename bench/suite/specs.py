@@ -291,21 +291,10 @@ class BackboneSpec:
         """What decides the network: everything but the label."""
         return [self.name, self.version, dict(self.arguments)]
 
-    def refuses(self, shape: tuple[int, ...]) -> str | None:
-        """Say why inputs of a shape cannot be taken, as far as the backbone declares it; None if they can."""
-        entry = BACKBONES.get(self.name)
-        declared = entry.meta.get("refuses")
-        try:
-            return declared(tuple(shape), **self.arguments) if declared else None
-        except Exception as error:
-            if entry.built_in:
-                raise
-            return entry.raised(error)
-
     def lanes(self, asked: int | str, shape: tuple[int, ...], machine: str) -> int:
         """Return how many trainings share a stack: what is asked for, else what measured fastest."""
         measured = BACKBONES.get(self.name).meta.get("lanes")
-        if measured is None or self.refuses(shape):
+        if measured is None:
             return 1
         return measured(shape, machine) if asked == "auto" else int(asked)
 
