@@ -91,7 +91,8 @@ FIGURES: dict[str, Kind] = {
     ),
     "gap_against_similarity": Kind(
         "The gap against measured similarity",
-        "A point is one pair, averaged over strategies and depths; to the right the sources get farther.",
+        "A point is one pair, averaged over strategies and depths; to the right the sources get farther. Pairs whose "
+        "intervals of similarity overlap cannot be told apart, and are tied in the rank correlation.",
         "bench.report.similarity_figure:gap_against_similarity",
         reads=ROWS,
         brief=True,
@@ -99,7 +100,7 @@ FIGURES: dict[str, Kind] = {
     "size_similarity": Kind(
         "Target size and similarity: who won, and was the textbook right",
         "A cell names the strategy that won, how far it is ahead of scratch and how surely; below it the textbook's "
-        "advice and whether it held.",
+        "advice and whether it held. A source whose similarity cannot be told from the other half's has no advice.",
         "bench.report.corners:corners",
         reads=ROWS,
         each=True,

@@ -84,12 +84,8 @@ def _table(grid: Grid, decimals: int, marks: dict[str, str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("source", no_wrap=True, vertical="bottom")
     if grid.measure:
-        table.add_column(
-            "dist." if near_is_low(grid.measure) else measure_name(grid.measure),
-            justify="right",
-            no_wrap=True,
-            vertical="bottom",
-        )
+        head = "dist." if near_is_low(grid.measure) else measure_name(grid.measure)
+        table.add_column(head, justify="right", no_wrap=True, vertical="bottom")
     for name, heads in grid.groups:
         table.add_column(Text("\n".join(_header(name, heads, width))), no_wrap=True, vertical="bottom")
     for source in grid.sources:

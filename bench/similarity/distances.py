@@ -69,7 +69,8 @@ def frechet_distance(view: View) -> Estimate:
 
     |m_s - m_t|^2 + tr(C_s + C_t - 2 (C_s C_t)^(1/2)), Dowson & Landau (1982), as Heusel et al. (NIPS
     2017) use it, divided by the mean of tr(C_s) and tr(C_t): in units of the features' total variance, so
-    that values from networks with features of different scale can be compared. See :func:`frechet`.
+    that values from networks with features of different scale can be compared. See :func:`frechet`. It
+    sees no labels: the target itself with its labels dealt out at random is at 0, which LEEP is not.
 
     Returns
     -------

@@ -10,12 +10,15 @@ import torch
 
 import bench
 from bench.backbones.base import build
+from bench.launch.data import read_data
 from bench.report.grid import near_to_far
 from bench.report.write import write_report
 from bench.results import PARQUET
 from bench.schema import _DECLARED, near_is_low
 from bench.stats.gap import negative_transfer
-from bench.store import decode, encode
+from bench.store import decode, encode, read_stored
+from bench.suite import Suite
+from bench.suite.plan import EVERYTHING
 
 PLUGIN = """
 import bench
@@ -66,6 +69,13 @@ def test_two_sources_with_one_content_both_have_their_values(ran):
     columns = ["frechet_distance", "frechet_distance_low", "frechet_distance_high", "leep", "sameness"]
     assert rows.loc["one", columns].notna().all()
     pd.testing.assert_series_equal(rows.loc["one", columns], rows.loc["two", columns], check_names=False)
+
+
+def test_names_of_one_content_are_not_taken_for_changed_data(ran, tmp_path):
+    said = []
+    loaded = Suite.model_validate(suite())
+    read_data(loaded, read_stored(ran[0]), tmp_path, "cpu", EVERYTHING, said.append, lambda: None)
+    assert said == []
 
 
 def test_every_value_has_an_interval_that_holds_it(ran):
