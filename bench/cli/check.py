@@ -239,7 +239,7 @@ def _check_suite(path: Path, data: bool) -> int:
 
 def _check_data(suite: Suite) -> int:
     """Build every task, run its contract, and check what only data can show."""
-    from bench.cli.check_suite import description
+    from bench.cli.check_suite import description, pairs_of
     from bench.launch.data import check_data, notes
     from bench.launch.networks import network_problems
     from bench.suite import Plan, Selection
@@ -263,8 +263,9 @@ def _check_data(suite: Suite) -> int:
             pools[name] = Pool.of(built[0])
             for text in description(built[0]):
                 print(f"         {text}")
-    if len(cards) == len(plan.tasks):
-        plan = Plan(suite, cards)
+    pairs = pairs_of(suite, lambda name: name in suite.models or plan.tasks[name].digest in cards)
+    if pairs:
+        plan = Plan(suite.model_copy(update={"pairs": pairs}), cards)
         problems = check_data(plan, pools, Selection())
         problems += network_problems(plan)
         if problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError, Problem
@@ -65,17 +65,19 @@ def sound_part(suite: Suite) -> Suite | None:
     wrong = {problem.place.split(".")[1] for problem in model_problems(suite)}
     models = {name: table for name, table in suite.models.items() if name not in wrong and read_model(suite, name, [])}
     tasks = {name: table for name, table in suite.tasks.items() if reader.read(name, "")}
-    pairs = []
-    for given in suite.pairs:
-        sources = [name for name in given.all_sources if name in models or reader.read(name, "")]
-        if sources and reader.read(given.target, ""):
-            pairs.append(Pairs(target=given.target, sources=tuple(sources)))
+    pairs = pairs_of(suite, lambda name: name in models or reader.read(name, "") is not None)
     backbones = [value for value in suite.backbones if read_backbone(value, "", [])]
     if not pairs or not backbones:
         return None
     left_out = {"strategies": ("scratch",), "weighting": ("uniform",), "measures": ()}
-    kept = {"backbones": tuple(backbones), "models": models, "tasks": tasks, "pairs": tuple(pairs)}
+    kept = {"backbones": tuple(backbones), "models": models, "tasks": tasks, "pairs": pairs}
     return suite.model_copy(update={**left_out, **kept})
+
+
+def pairs_of(suite: Suite, sound: Callable[[str], bool]) -> tuple[Pairs, ...]:
+    """Return a suite's pairs without the tasks and models that are not sound."""
+    left = [(given.target, tuple(filter(sound, given.all_sources))) for given in suite.pairs if sound(given.target)]
+    return tuple(Pairs(target=target, sources=sources) for target, sources in left if sources)
 
 
 def description(task: Task) -> list[str]:

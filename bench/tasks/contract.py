@@ -103,7 +103,7 @@ def _inputs(task: Task) -> list[str]:
             if low < 0 or high > 1:
                 found.append(f"float images must lie in 0 to 1, but {where} inputs go from {low:g} to {high:g}")
     elif task.x.dtype != np.int64 and not np.issubdtype(task.x.dtype, np.floating):
-        found.append(f"tables must be float and token ids int64, got {task.x.dtype}")
+        found.append(f"tables must be float, got {task.x.dtype} (and token ids int64)")
     if all((part == task.x[:1]).all() for part in arrays.chunks(task.x)):
         found.append("every train input is the same")
     return found

@@ -223,6 +223,24 @@ def test_data_are_read_where_other_things_are_wrong(tmp_path, ntbench):
     assert 'backbone cnn, target a: backbone "cnn" needs images' in done.out
 
 
+def test_a_task_that_cannot_be_read_hides_nothing_of_the_others(tmp_path, ntbench):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "a.npz", x=rng.random((60, 4), np.float32), y=np.arange(60) % 2)
+    (tmp_path / "b.npz").write_text("no archive")
+    path = tmp_path / "some.toml"
+    path.write_text(
+        'backbones = ["cnn"]\ntarget_sizes = [20]\nseeds = 1\n[tasks]\na = { npz = "a.npz" }\nb = { npz = "b.npz" }\n'
+        '[[pairs]]\ntarget = "a"\nsources = ["b", "moons"]\n[[pairs]]\ntarget = "b"\nsource = "a"\n'
+    )
+    done = ntbench("check", path, "--data")
+    assert done.code == 2
+    assert "WRONG    task b\n         cannot be built: b: " in done.out
+    assert "pair moons -> a: The source has 2 columns and the target 4" in done.out
+    assert 'backbone cnn, target a: backbone "cnn" needs images' in done.out
+    for _ in range(2):
+        assert "Traceback" not in ntbench("run", path, "--jobs", 0, "--out", tmp_path / "out").err
+
+
 def test_a_suite_without_models_is_checked_without_torch(tmp_path):
     path = tmp_path / "light.toml"
     path.write_text('backbones = ["resnet18"]\ntarget_sizes = [20]\n[[pairs]]\ntarget = "digits"\nsource = "noise"\n')
