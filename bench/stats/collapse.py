@@ -100,11 +100,12 @@ def unlearned(rows: pd.DataFrame) -> list[str]:
     for arm, part in done.groupby(ARM, dropna=False):
         loss, constant = part["train_loss"].median(), part["constant_loss"].median()
         if loss > constant:
-            rates = ", ".join(f"{rate:g}" for rate in sorted(part["learning_rate"].unique()))
+            rates = sorted(part["learning_rate"].unique())
+            at = f"learning rate{'' if len(rates) == 1 else 's'} {', '.join(f'{rate:g}' for rate in rates)}"
+            seeds = "1 seed" if len(part) == 1 else f"median of {len(part)} seeds"
             said.append(
-                f"{_name(*arm)}: a training loss of {loss:.3g} (median of {len(part)} seeds, at learning rates "
-                f"{rates}), where a constant prediction has {constant:.3g}: nothing was learned; use more steps or "
-                "other learning_rates."
+                f"{_name(*arm)}: a training loss of {loss:.3g} ({seeds}, at {at}), where a constant prediction has "
+                f"{constant:.3g}: nothing was learned; use more steps or other learning_rates."
             )
     more = len(said) - SHOWN
     return said if more <= 0 else [*said[:SHOWN], f"{more} more arms learned nothing either (column train_loss)."]

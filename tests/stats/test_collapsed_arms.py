@@ -74,7 +74,7 @@ def test_what_has_learned_nothing_is_told_from_what_collapsed():
     (said,) = unlearned(rows)
     assert said == (
         "fine-tune (n=4, f=0) from a on t (cnn, 20 target examples): a training loss of 2 (median of 3 seeds, at "
-        "learning rates 0.01), where a constant prediction has 0.693: nothing was learned; use more steps or other "
+        "learning rate 0.01), where a constant prediction has 0.693: nothing was learned; use more steps or other "
         "learning_rates."
     )
     assert "use smaller" not in said
