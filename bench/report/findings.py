@@ -174,7 +174,7 @@ def _far_sources(known: pd.DataFrame, near: str) -> tuple[list[tuple[str, str]],
         )
     pairs = known.groupby(["target", "source"]).ngroups
     reason = f" ({'; '.join(sorted(why))})" if why else ""
-    return [], (f"all {pairs} pairs" if pairs > 1 else "the one pair") + reason
+    return [], {1: "the one pair", 2: "both pairs"}.get(pairs, f"all {pairs} pairs") + reason
 
 
 def _distances(block: pd.DataFrame, measure: str) -> pd.DataFrame:
