@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report.cells import margin_text
-from bench.report.grid import NEAR, depth_labels, near_to_far
-from bench.report.style import measure_name, points
+from bench.report.grid import NEAR, depth_labels, failed_alone, near_to_far, point_of
+from bench.report.style import counted, measure_name, points
 from bench.schema import VERDICTS, near_is_low
 from bench.stats.gap import options_of
 
@@ -41,7 +41,11 @@ def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     head = depth_labels(known)
     depths = zip(known["strategy"], known["transfer_depth"], known["frozen_depth"], strict=True)
     known = known.assign(how=[head[_key(*depth)] for depth in depths])
-    said = [_shares(known), _extremes(known), _strategies(known), _depth(known, near), _size_and_distance(known, near)]
+    failed = {point_of(row) for row in comparisons[failed_alone(comparisons)].itertuples()}
+    said = [
+        _shares(known), _extremes(known), _strategies(known, head, failed), _depth(known, near),
+        _size_and_distance(known, near),
+    ]  # fmt: skip
     return [sentence for sentence in said if sentence]
 
 
@@ -57,12 +61,12 @@ def _shares(known: pd.DataFrame) -> str:
     counts = {verdict: int((known["verdict"] == verdict).sum()) for verdict in VERDICTS}
     shares = {verdict: f"{count} ({count / total:.0%})" for verdict, count in counts.items()}
     least, most = known["n_seeds"].min(), known["n_seeds"].max()
-    seeds = _count(most, "seed") if least == most else f"{least} to {most} seeds"
+    seeds = counted(most, "seed") if least == most else f"{least} to {most} seeds"
     method = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}[options["correction"]]
     plain = (
-        f"Of {_count(total, 'comparison')} ({_count(known['source'].nunique(), 'source')}, "
-        f"{_count(known['how'].nunique(), 'strategy or depth', 'strategies and depths')}, "
-        f"{_count(known['target_size'].nunique(), 'target size')}; {seeds} each), {shares['negative']} are negative, "
+        f"Of {counted(total, 'comparison')} ({counted(known['source'].nunique(), 'source')}, "
+        f"{counted(known['how'].nunique(), 'strategy or depth', 'strategies and depths')}, "
+        f"{counted(known['target_size'].nunique(), 'target size')}; {seeds} each), {shares['negative']} are negative, "
         f"{shares['positive']} positive, {shares['equivalent']} equivalent within "
         f"{margin_text(options['margin'])} and {shares['inconclusive']} inconclusive "
         f"({method}-corrected, alpha = {options['alpha']:g})."
@@ -87,14 +91,14 @@ def _one(known: pd.DataFrame, which: int) -> str:
 
     row = known.loc[which]
     how = f"{row['how']} under {row['weighting']} weights" if known["weighting"].nunique() > 1 else row["how"]
-    where = f"{row['source']} -> {row['target']} by {how} with {_count(row['target_size'], 'target example')}"
+    where = f"{row['source']} -> {row['target']} by {how} with {counted(row['target_size'], 'target example')}"
     if math.isnan(row["ntg_low"]):
         return f"{where} at {points(row['ntg'])} points (one seed, no interval)"
     interval = f"[{points(row['ntg_low'])}, {points(row['ntg_high'])}]"
     return f"{where} at {points(row['ntg'])} points {interval}, {row['verdict']}"
 
 
-def _strategies(known: pd.DataFrame) -> str | None:
+def _strategies(known: pd.DataFrame, head: dict[tuple, Head], failed: set[tuple]) -> str | None:
     """Compare strategies over the same pairs and sizes: those that some pairs lack are set aside."""
     places = known.groupby("how").size()
     whole = places[places == places.max()].index
@@ -108,10 +112,17 @@ def _strategies(known: pd.DataFrame) -> str | None:
         negative = int((part.loc[part["how"] == how, "verdict"] == "negative").sum())
         return f"{how} (mean gap {points(mean[how])} points, negative in {negative} of {places.max()} comparisons)"
 
-    aside = len(places) - len(whole)
-    missed = _count(aside, "strategy or depth", "strategies and depths")
-    rest = f"; {missed} left out, not run on every pair" if aside else ""
+    aside = {point for point, how in head.items() if how not in whole} | (failed - set(head))
+    rest = f"; {_left_out(aside, failed)}" if aside else ""
     return f"Over all sources, the safest is {says(best)} and the most harmful {says(worst)}{rest}."
+
+
+def _left_out(aside: set[tuple], failed: set[tuple]) -> str:
+    """Say how many strategies and depths are left out, and whether they failed or were not run."""
+    missed = counted(len(aside), "strategy or depth", "strategies and depths")
+    if aside <= failed:
+        return f"{missed} left out, failed on some pairs"
+    return f"{missed} left out, not run{', or failed,' if aside & failed else ''} on every pair"
 
 
 def _means(part: pd.DataFrame, by: str) -> pd.Series:
@@ -137,7 +148,7 @@ def _depth(known: pd.DataFrame, near: str) -> str | None:
     wide = {how: block[block["how"] == how].set_index(place)["ntg"] for how in (best, worst)}
     both = (wide[worst] - wide[best]).dropna()
     return (
-        f"For the {_count(len(far), 'farthest pair')} ({measured}), depth matters most in {strategy}: best at "
+        f"For the {counted(len(far), 'farthest pair')} ({measured}), depth matters most in {strategy}: best at "
         f"{best.depth} (mean gap {points(mean[best])} points), worst at {worst.depth} ({points(mean[worst])}), "
         f"the latter worse in {int((both > 0).sum())} of {len(both)} comparisons."
     )
@@ -194,7 +205,8 @@ def _distance(known: pd.DataFrame, near: str) -> str | None:
     pairs = _whole(block).groupby("source").agg(ntg=("ntg", "mean"), distance=(measure, "mean"))
     label, n, target = measure_name(measure), len(pairs), block["target"].iloc[0]
     if n < FEWEST_PAIRS:
-        return f"{_count(n, 'pair')} to {target} are too few to relate the gap to {label}"
+        verb = "is" if n == 1 else "are"
+        return f"{counted(n, 'pair')} to {target} {verb} too few to relate the gap to {label}"
     if pairs["distance"].nunique() == 1 or pairs["ntg"].nunique() == 1:
         return f"gap or {label} is the same for all {n} pairs to {target}, so neither explains the other"
     # Exact for so few pairs, where the usual p value of Spearman's coefficient is far too small.
@@ -208,7 +220,3 @@ def _whole(block: pd.DataFrame) -> pd.DataFrame:
     """Keep the strategies and sizes that every source has, so that means over them can be compared."""
     shared = block.groupby(["how", "target_size"])["source"].transform("nunique") == block["source"].nunique()
     return block[shared] if shared.any() else block
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -70,6 +70,8 @@ class Grid:
     cells : dict of (source name, Head) -> Cell
     scratch : (accuracy, seeds)
         Mean test accuracy of training from scratch, fraction, and the number of seeds.
+    majority : float or None
+        Accuracy of always predicting the training pool's most frequent class, fraction; None where it is not known.
     """
 
     setting: dict[str, Any]
@@ -79,6 +81,7 @@ class Grid:
     heads: tuple[Head, ...]
     cells: dict[tuple[str, Head], Cell]
     scratch: tuple[float, int]
+    majority: float | None = None
 
     @property
     def groups(self) -> list[tuple[str, tuple[Head, ...]]]:
@@ -121,7 +124,7 @@ def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
             named = dict(zip(SETTING, setting, strict=True)) | {"target_size": int(size)}
             title = _title(named, varying)
             cells = {(row.source, labels[point_of(row)]): _cell(row) for row in block.itertuples()}
-            found.append(Grid(named, title, measure, sources, heads, cells, _scratch(block)))
+            found.append(Grid(named, title, measure, sources, heads, cells, _scratch(block), majority_of(block)))
     return found
 
 
@@ -205,6 +208,18 @@ def _scratch(block: pd.DataFrame) -> tuple[float, int]:
     """Accuracy of scratch over the most seeds that any comparison has."""
     fullest = block.sort_values("n_seeds", ascending=False, kind="stable").iloc[0]
     return float(fullest["scratch_accuracy"]), int(fullest["n_seeds"])
+
+
+def failed_alone(comparisons: pd.DataFrame) -> pd.Series:
+    """Say of every comparison whether it was run and has no gap, since trials of it failed."""
+    return comparisons["ntg"].isna() & (comparisons["n_failed"] > 0)
+
+
+def majority_of(table: pd.DataFrame) -> float | None:
+    """Return the mean of the column `majority_accuracy`, a fraction; None where it is not known."""
+    if "majority_accuracy" not in table or table["majority_accuracy"].isna().all():
+        return None
+    return float(table["majority_accuracy"].mean())
 
 
 def _title(setting: dict[str, Any], varying: Iterable[str]) -> str:

@@ -24,7 +24,7 @@ from bench.stats.verdict import correct
 if TYPE_CHECKING:
     import pandas as pd
 
-FULL = "fine-tune everything"
+FULL, FULL_STRATEGY = "fine-tune everything", "fine-tune"
 # What stands in each corner: (small, similar) -> the arms that the advice leaves open, the first one meant.
 TEXTBOOK: Mapping[tuple[bool, bool], tuple[str, ...]] = {
     (True, True): ("feature-extraction",),
@@ -34,6 +34,7 @@ TEXTBOOK: Mapping[tuple[bool, bool], tuple[str, ...]] = {
 }
 PLACE = [*SETTING, "weighting", "source"]
 HELD, FAILED, UNDECIDED = "held", "failed", "undecided"
+UNTRIED, LOST = "not run", "its trials failed"  # of what was advised
 
 
 def textbook(
@@ -89,6 +90,7 @@ def textbook(
         raise DataError(f"{measure} was measured for no pair: no source is near or far")
     every = _arms(rows)
     scratch = every[every["arm"] == SCRATCH]
+    failed = rows[~rows["done"]]
     cells: list[dict[str, Any]] = []
     for setting, part in every[every["source"].notna()].groupby([n for n in SETTING if n != "target_size"]
                                                                + ["weighting"], dropna=False):  # fmt: skip
@@ -105,6 +107,11 @@ def textbook(
                 continue
             corner = (size in small, source in similar)
             known = {"weighting": setting[-1], "source": source, "similarity": block[measure].mean()}
+            mine = failed[(failed["source"] == source) & (failed["weighting"] == setting[-1])]
+            mine = mine[np.logical_and.reduce([mine[k].eq(v).fillna(pd.isna(v)) for k, v in here.items()])]
+            known["lost"] = not {FULL_STRATEGY if arm == FULL else arm for arm in advice[corner]}.isdisjoint(
+                mine["strategy"]
+            )
             cells.append(here | known | dict(zip(("small", "similar"), corner, strict=True))
                          | _cell(wide, advice[corner], margin, alpha))  # fmt: skip
     if not cells:
@@ -121,10 +128,10 @@ def _arms(rows: pd.DataFrame) -> pd.DataFrame:
     chosen = chosen[(chosen["status"] == "ok") & (chosen["target_size"] > 0) & chosen["test_accuracy"].notna()]
     every = chosen.assign(arm=chosen["strategy"].str.removesuffix(SUFFIX))
     several = done.groupby(STRATEGY_KEY, dropna=False)[DEPTHS[1]].transform("nunique") > 1
-    tuned = done[(done["strategy"] == "fine-tune") & (done["frozen_depth"] == 0)]
+    tuned = done[(done["strategy"] == FULL_STRATEGY) & (done["frozen_depth"] == 0)]
     # With one depth the strategy is that arm already.
     full = tuned[several.loc[tuned.index]].assign(arm=FULL)
-    alone = (every["strategy"] == "fine-tune") & (every["frozen_depth"] == 0)
+    alone = (every["strategy"] == FULL_STRATEGY) & (every["frozen_depth"] == 0)
     return pd.concat([every.assign(arm=every["arm"].mask(alone, FULL)), full], ignore_index=True)
 
 
@@ -191,9 +198,10 @@ def _settle(cells: pd.DataFrame, alpha: float) -> pd.DataFrame:
     target = cells.groupby([n for n in SETTING if n != "target_size"], dropna=False).ngroup()
     corrected = pd.Series(correct(long, target.loc[long.index], "holm"), index=long.index)
     cells["p_holm"] = corrected.groupby(level=0).min().reindex(cells.index)
+    untried = cells["advised"].notna() & cells["not_better"].isna()
     cells["outcome"] = np.select(
-        [cells["advised"].notna() & cells["not_better"].isna(), cells["p_holm"] <= alpha, cells["not_better"] <= alpha],
-        ["not run", FAILED, HELD],
+        [untried & cells["lost"], untried, cells["p_holm"] <= alpha, cells["not_better"] <= alpha],
+        [LOST, UNTRIED, FAILED, HELD],
         UNDECIDED,
     )
-    return cells.drop(columns=["p_values", "not_better"])
+    return cells.drop(columns=["p_values", "not_better", "lost"])
