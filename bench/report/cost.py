@@ -149,9 +149,9 @@ def _name(axes: np.ndarray) -> list[Annotation]:
         said = [strategy_name(str(line.get_label())) for line in lines]
         short = short_names(said, NAMES_SHARE * 72 * axis.figure.get_figwidth(), 5.5)
         at = [axis.transData.transform((1, line.get_ydata()[-1]))[1] / scale for line in lines]
-        places = apart(at, 6.6)
         base = axis.transAxes.transform((0, 0))[1] / scale
         height = axis.get_window_extent().height / scale
+        places = apart(at, 6.6, base, base + height)
         for line, name, place in zip(lines, said, places, strict=True):
             colour = line.get_color()
             leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.35, "shrinkA": 0, "shrinkB": 2}

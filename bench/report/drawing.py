@@ -176,22 +176,25 @@ def dark(colour: tuple[float, float, float, float]) -> bool:
     return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
-def apart(wanted: Sequence[float], gap: float) -> np.ndarray:
+def apart(wanted: Sequence[float], gap: float, low: float = -np.inf, high: float = np.inf) -> np.ndarray:
     """Move places apart until they are at least `gap` from each other, as little as may be, in their order.
 
     Parameters
     ----------
     wanted : sequence of float
         Ascending.
+    low, high : float
+        What they stay within, where there is room for all of them.
     """
     places = np.array(wanted, dtype=float)
     if len(places) < 2:
-        return places
+        return np.clip(places, low, high)
     # The least squares under an ordering is isotonic regression, of the places less their steps.
     from scipy.optimize import isotonic_regression
 
     steps = gap * np.arange(len(places))
-    return isotonic_regression(places - steps).x + steps
+    found = isotonic_regression(places - steps).x + steps
+    return np.maximum(np.minimum(found, high - steps[::-1]), low + steps)
 
 
 def name_ends(
@@ -216,7 +219,8 @@ def name_ends(
     written = []
     scale = axis.figure.dpi / 72
     at = [axis.transData.transform((x, y))[1] / scale for x, y, _, _ in ends]
-    placed = apart(at, gap)
+    bottom, top = (edge / scale for edge in axis.get_window_extent().intervaly)
+    placed = apart(at, gap, bottom, top)  # not beside a title
     # Names start at one distance, far enough for leaders where some had to move.
     start = 9 if (np.abs(placed - at) > 1.5).any() else 6
     right = max(x for x, *_ in ends)

@@ -25,7 +25,7 @@ TILE = 0.34  # inches
 LARGEST = 128  # pixels: a tile has fewer on paper, so larger images are thinned out
 HARM = "#D55E00"
 MARKERS = ("o", "^", "s")
-NAME_WIDTH = 72  # typographic points, at most, of a class's name
+NAME_WIDTH = 90  # typographic points, at most, of a class's name
 
 
 def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Figure:

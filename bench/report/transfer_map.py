@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.errors import DataError
 from bench.report.cells import margin_text
 from bench.report.drawing import MAJORITY, NOTHING, dark, gap_norm, gap_scale_ticks, settle
-from bench.report.fitting import wrapped
+from bench.report.fitting import text_width, wrapped
 from bench.report.grid import NEAR, failed_alone, majority_of, near_to_far
 from bench.report.style import (
     COLUMN,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Strategies that stay at one point; paths that end there, and other learning rates, are something else.
 POINTS = ("triangle", "feature-extraction", "fine-tune", "layer-transfer", "layer-transfer-tuned")
 FEWEST, MOST = 3, 6  # points of a triangle, and panels side by side
+SAID = 5.8  # typographic points
 LOST = "f"  # for "failed", in a cell too small for the word
 WRITABLE, MARKABLE = 0.19, 0.09  # inches that a cell needs for its number, and for its mark alone
 
@@ -85,9 +86,11 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
                 continue
             source, size = places[i]
             part = points[(points["source"] == source) & (points["target_size"] == size)]
-            _draw(axis, part, depth, norm, cell, corners=i == 0)
+            _draw(axis, part, depth, norm, cell)
             axis.set_title(f"{source} \N{RIGHTWARDS ARROW} {known['target'].iloc[0]}", pad=2, fontsize=6.5)
-            _say(axis, part, size, depth)
+            said = _say(axis, part, size, depth)
+            if i == 0 and cell >= WRITABLE:
+                _name_corners(axis, depth, cell, (depth - 0.15) * cell * 72 - text_width(said, SAID))
             axis.label_outer()
             if i + across >= len(places):  # nothing stands below, be it the last row or not
                 axis.tick_params(axis="x", labelbottom=True)
@@ -124,7 +127,7 @@ def _across(sources: int, sizes: int) -> int:
     return MOST if sizes > MOST else sizes * max(1, 4 // sizes)
 
 
-def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: float, *, corners: bool) -> None:
+def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: float) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
@@ -160,9 +163,6 @@ def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: flo
     axis.tick_params(length=0, pad=1)
     axis.set_xlabel("blocks copied, n")
     axis.set_ylabel("blocks frozen, f")
-    if corners and cell >= WRITABLE:
-        axis.text(0, -0.3, "scratch", ha="center", va="center", fontsize=0.78 * size, color=QUIET)
-        axis.text(depth - 0.6, depth, "feature\nextraction", ha="right", va="center", fontsize=0.78 * size, color=QUIET)
 
 
 def _write(axis: Axes, n: int, f: int, row: object, size: float | None, cell: float, *, white: bool) -> None:
@@ -191,14 +191,23 @@ def _ring(axis: Axes, n: int, f: int) -> None:
         axis.add_patch(box)
 
 
-def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> None:
-    """Say size, scratch and seeds in the empty half of the panel."""
+def _name_corners(axis: Axes, depth: int, cell: float, room: float) -> None:
+    """Name two corners; that of feature extraction where the empty half has `room` typographic points for it."""
+    style = {"va": "center", "fontsize": 0.78 * min(6.0, 5.4 * cell / 0.25), "color": QUIET}
+    axis.text(0, -0.3, "scratch", ha="center", **style)
+    if text_width("extraction", style["fontsize"]) <= room:
+        axis.text(depth - 0.6, depth, "feature\nextraction", ha="right", **style)
+
+
+def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> str:
+    """Say size, scratch, the majority class and seeds in the empty half of the panel; return that."""
     seeds, level = part.loc[~part["lost"], "n_seeds"], part["scratch_accuracy"].mean()
     scratch = "" if level != level else f"\nscratch {100 * level:.1f} %"
     majority = majority_of(part)
     trivial = "" if majority is None else f"\n{MAJORITY} {100 * majority:.1f} %"
     lines = f"{counted(size, 'label')}{scratch}{trivial}\n{counted_range(seeds, 'seed')}"
-    axis.text(-0.45, depth + 0.45, lines, ha="left", va="top", fontsize=5.8, color=QUIET, linespacing=1.15)
+    axis.text(-0.45, depth + 0.45, lines, ha="left", va="top", fontsize=SAID, color=QUIET, linespacing=1.15)
+    return lines
 
 
 def _key(comparisons: pd.DataFrame, measure: str | None, panels: int, lost: str) -> str:
