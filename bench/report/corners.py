@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.report.drawing import footnote
+from bench.report.drawing import footnote, settle
+from bench.report.fitting import short_names, shortened
 from bench.report.grid import NEAR
-from bench.report.style import PAGE, QUIET, VERDICT_COLOURS, figure_style, measure_name, signed
+from bench.report.style import PAGE, QUIET, VERDICT_COLOURS, counted, counted_range, figure_style, measure_name, signed
 from bench.schema import SCRATCH, near_is_low
 from bench.stats.advice import BETWEEN, FAILED, FULL, HELD, textbook
 
@@ -60,13 +61,16 @@ def corners(rows: pd.DataFrame, *, measure: str = NEAR) -> Figure:
     nearness = cells["similarity"] * (1 if near_is_low(measure) else -1)
     order = cells.assign(place=place, nearness=nearness).sort_values(["place", "nearness"], kind="stable")
     sources, sizes = list(dict.fromkeys(order["source"])), sorted(int(size) for size in cells["target_size"].unique())
+    # As wide as the paper; of more sizes than that has room for, wider.
+    width = max(min(PAGE, 1.2 + 1.45 * len(sizes)), 1.2 + 1.1 * len(sizes))
     with figure_style():
-        figure = Figure(figsize=(min(PAGE, 1.2 + 1.45 * len(sizes)), 0.62 * len(sources) + 0.75), layout="constrained")
+        figure = Figure(figsize=(width, 0.62 * len(sources) + 0.75), layout="constrained")
         axis = figure.subplots()
         for cell in cells.itertuples():
             _draw(axis, sizes.index(int(cell.target_size)), sources.index(cell.source), cell)
         _dress(axis, cells, sources, sizes)
         footnote(figure, _key(cells, measure))
+        settle(figure)
     return figure
 
 
@@ -79,13 +83,20 @@ def _draw(axis: Axes, x: int, y: int, cell: object) -> None:
     box = {"facecolor": colormaps["Blues"](shade), "edgecolor": "white", "linewidth": 1.5}
     axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **box))
     left = x - 0.46
-    axis.text(left, y - 0.3, SAID.get(cell.winner, cell.winner), fontsize=6.8, fontweight="bold", va="center")
+    axis.text(
+        left,
+        y - 0.3,
+        shortened(SAID.get(cell.winner, cell.winner), 92, 6.8),
+        fontsize=6.8,
+        fontweight="bold",
+        va="center",
+    )
     points = "" if cell.winner == SCRATCH else f"{signed(ahead)} over scratch, "
     axis.text(left, y - 0.06, f"{points}wins {100 * cell.win_share:.0f} %", fontsize=5.8, va="center")
     if cell.outcome == BETWEEN:
         axis.text(left, y + 0.17, "textbook: no advice", fontsize=5.8, va="center", color=QUIET)
         return
-    advice = f"textbook: {SAID.get(cell.advised, cell.advised)}"
+    advice = shortened(f"textbook: {SAID.get(cell.advised, cell.advised)}", 100, 5.8)
     axis.text(left, y + 0.17, advice, fontsize=5.8, va="center", color=QUIET)
     word, colour = OUTCOME.get(cell.outcome, (cell.outcome, QUIET))
     behind = ""
@@ -106,21 +117,20 @@ def _dress(axis: Axes, cells: pd.DataFrame, sources: list[str], sizes: list[int]
     for i in range(1, len(kinds)):
         if kinds[i] != kinds[i - 1]:
             axis.axhline(i - 0.5, color="black", linewidth=1.2)
-    axis.set_xticks(range(len(sizes)), [f"{size:,} labels" + (" (small)" if i < small else " (large)")
+    axis.set_xticks(range(len(sizes)), [counted(size, "label") + (" (small)" if i < small else " (large)")
                                         for i, size in enumerate(sizes)])  # fmt: skip
     distance = cells.groupby("source")["similarity"].mean()
-    names = [f"{s}\n{distance[s]:.3g} ({kind})" for s, kind in zip(sources, kinds, strict=True)]
+    short = short_names(sources, 90, 6.3)
+    names = [f"{short[s]}\n{distance[s]:.3g} ({kind})" for s, kind in zip(sources, kinds, strict=True)]
     axis.set_yticks(range(len(sources)), names)
     axis.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=6.3)
     axis.spines[:].set_visible(False)
 
 
 def _key(cells: pd.DataFrame, measure: str) -> str:
-    seeds = sorted({int(n) for n in cells["n_seeds"]})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    name = measure_name(measure)
+    name, seeds = measure_name(measure), counted_range(cells["n_seeds"], "seed")
     return (
-        f"Target {cells['target'].iloc[0]}, {counted} seeds; sources by {name}. Depths are chosen on validation data. "
+        f"Target {cells['target'].iloc[0]}, {seeds}; sources by {name}. Depths are chosen on validation data. "
         "In points of accuracy with 95 % intervals (paired t). Wins: share of resamples over seeds. Failed: another "
         "arm is surely better (Holm over all cells and arms); held: no other arm is better by a point."
     ) + (

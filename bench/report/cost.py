@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
-from bench.report.drawing import apart, footnote, log_costs
-from bench.report.style import COLUMN, GRID, PALETTE, figure_style, strategy_name
+from bench.report.drawing import (
+    MAJORITY,
+    NAMES_SHARE,
+    accuracy_axis,
+    apart,
+    footnote,
+    log_costs,
+    majority_line,
+    majority_text,
+    settle,
+)  # fmt: skip
+from bench.report.fitting import short_names
+from bench.report.grid import majority_of
+from bench.report.style import COLUMN, GRID, colours, counted, counted_range, figure_style, strategy_name
 from bench.schema import SCRATCH
 from bench.stats import paired
 from bench.stats.gap import prepare
@@ -18,9 +30,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 COSTS = {"trainable_parameters": "parameters trained", "seconds": "seconds a trial"}
-COLOURS = (PALETTE[1], PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4], PALETTE[5], PALETTE[7])
+LINE = 0.1  # inches of a name
 POINT = ["strategy", "transfer_depth", "frozen_depth"]
 
 
@@ -30,7 +43,8 @@ def accuracy_against_cost(rows: pd.DataFrame) -> Figure:
     A point is a strategy at a depth, its mean over sources and seeds; the bar is the 95 % interval over
     seeds of the mean over sources. To the left, against the number of parameters that training could
     change; to the right, against the seconds of a trial on the target, all learning rates included, the
-    source model's training not. A strategy's depths are joined from shallow to deep.
+    source model's training not. A strategy's depths are joined from shallow to deep. Dashed is what always predicting
+    the most frequent class reaches, where the rows have it (`majority_accuracy`).
 
     Parameters
     ----------
@@ -48,22 +62,26 @@ def accuracy_against_cost(rows: pd.DataFrame) -> Figure:
     points = _points(rows)
     sizes = sorted(int(size) for size in points["target_size"].unique())
     strategies = _ordered(points["strategy"].unique())
+    majority = majority_of(rows)
+    tall = max(1.55, LINE * (len(strategies) + (majority is not None)) + 0.35)  # a line a name, at the right
     with figure_style():
-        figure = Figure(figsize=(COLUMN, 1.55 * len(sizes) + 0.45), layout="constrained")
+        figure = Figure(figsize=(COLUMN, tall * len(sizes) + 0.45), layout="constrained")
         axes = figure.subplots(len(sizes), 2, squeeze=False, sharex="col", sharey="row")
         for row, size in zip(axes, sizes, strict=True):
             for axis, cost in zip(row, COSTS, strict=True):
                 _draw(axis, points[points["target_size"] == size], cost, strategies)
-            row[0].set_title(f"{points['target'].iloc[0]}, {size:,} labels")
+                majority_line(axis, majority)
+                accuracy_axis(axis)
+            row[0].set_title(f"{points['target'].iloc[0]}, {counted(size, 'label')}")
             row[0].set_ylabel("test accuracy, %")
         for axis, label in zip(axes[-1], COSTS.values(), strict=True):
             axis.set_xlabel(label)
-        _name(figure, axes)
-        seeds = f"{points['n'].min()}" if points["n"].min() == points["n"].max() else "several"
-        sources = int(points["sources"].max())
         footnote(
-            figure, f"Means over {sources} source{'s' * (sources > 1)} and {seeds} seeds, 95 % intervals over seeds."
+            figure,
+            f"Means over {counted(int(points['sources'].max()), 'source')} and {counted_range(points['n'], 'seed')}, "
+            f"95 % intervals over seeds.{majority_text(rows)}",
         )
+        settle(figure, lambda: _name(axes))
     return figure
 
 
@@ -101,12 +119,13 @@ def _draw(axis: Axes, points: pd.DataFrame, cost: str, strategies: list[str]) ->
     if points[cost].nunique() == 1:
         axis.set_xlim(points[cost].iloc[0] / 3, points[cost].iloc[0] * 3)
     others = [name for name in strategies if not name.startswith(SCRATCH)]
+    colour_of = dict(zip(others, colours(len(others), black=False), strict=True))
     for name in strategies:
         part = points[points["strategy"] == name].sort_values(["transfer_depth", "frozen_depth"])
         if part.empty:
             continue
         scratch = name.startswith(SCRATCH)
-        colour = "black" if scratch else COLOURS[others.index(name) % len(COLOURS)]
+        colour = "black" if scratch else colour_of[name]
         axis.vlines(part[cost], part["low"], part["high"], color=colour, linewidth=0.7)
         axis.plot(part[cost], part["accuracy"], "s-" if scratch else "o-", color=colour, markersize=2.8, linewidth=0.5,
                   label=name)  # fmt: skip
@@ -120,22 +139,29 @@ def _draw(axis: Axes, points: pd.DataFrame, cost: str, strategies: list[str]) ->
                      linestyle=":")  # fmt: skip
 
 
-def _name(figure: Figure, axes: np.ndarray) -> None:
+def _name(axes: np.ndarray) -> list[Annotation]:
     """Name strategies at the right edge, near the height of their last point."""
-    figure.draw_without_rendering()
+    written = []
     for axis in axes[:, -1]:
         scale = axis.figure.dpi / 72
         lines = [line for line in axis.lines if not str(line.get_label()).startswith("_")]
         lines.sort(key=lambda line: line.get_ydata()[-1])
+        said = [strategy_name(str(line.get_label())) for line in lines]
+        short = short_names(said, NAMES_SHARE * 72 * axis.figure.get_figwidth(), 5.5)
         at = [axis.transData.transform((1, line.get_ydata()[-1]))[1] / scale for line in lines]
-        places = apart(at, 6.6)
         base = axis.transAxes.transform((0, 0))[1] / scale
         height = axis.get_window_extent().height / scale
-        for line, place in zip(lines, places, strict=True):
+        places = apart(at, 6.6, base, base + height)
+        for line, name, place in zip(lines, said, places, strict=True):
             colour = line.get_color()
             leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.35, "shrinkA": 0, "shrinkB": 2}
-            axis.annotate(
-                strategy_name(str(line.get_label())), (line.get_xdata()[-1], line.get_ydata()[-1]), color=colour,
+            # A line that goes through has no last point but the edge.
+            through = line.get_label() == MAJORITY
+            x, where = (1.0, axis.get_yaxis_transform()) if through else (line.get_xdata()[-1], "data")
+            mark = axis.annotate(
+                short[name], (x, line.get_ydata()[-1]), color=colour, xycoords=where,
                 xytext=(1.06, (place - base) / height), textcoords="axes fraction", fontsize=5.5, va="center",
                 ha="left", annotation_clip=False, arrowprops=leader,
             )  # fmt: skip
+            written.append(mark)
+    return written

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
-from bench.report.drawing import footnote, name_ends, plain_gap_axis
+from bench.report.drawing import footnote, majority_text, name_ends, plain_gap_axis, settle
 from bench.report.grid import NEAR, near_to_far
-from bench.report.style import COLUMN, PAGE, PALETTE, figure_style
+from bench.report.style import COLUMN, PAGE, PALETTE, counted, counted_range, figure_style
 from bench.stats.decompose import FROZEN, TUNED, decomposition
 from bench.stats.gap import negative_transfer
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
 CONTROL = "-other"
+MOST = 6  # panels side by side
 # Arm -> (colour, dashes, shift to the side so that intervals do not cover each other).
 ARMS = {
     "AnB": (PALETTE[1], "-", -0.09),
@@ -69,31 +71,38 @@ def gap_by_depth(rows: pd.DataFrame, *, control: str | None = None, near: str = 
         raise DataError(f'every source is the control "{control}"')
     sizes = sorted(curves["target_size"].unique())
     parts = [_parts(rows, source, control) for source in sources] if control else []
-    shape = (2 * len(sources), len(sizes)) if parts else (-(-len(sources) // _wrap(sources, sizes)), 0)
-    columns = len(sizes) if parts else _wrap(sources, sizes) * len(sizes)
+    places = [(source, size) for source in sources for size in sizes]
+    columns = _columns(sources, sizes, parts=bool(parts))
+    lines = -(-len(sizes) // columns)  # of a source, where its sizes are too many for one
+    down = 2 * len(sources) * lines if parts else -(-len(places) // columns)
     width = COLUMN if columns <= 2 else PAGE
     with figure_style():
-        figure = Figure(figsize=(width, 1.35 * shape[0] + 0.45), layout="constrained")
-        axes = figure.subplots(shape[0], columns, squeeze=False, sharex=True, sharey="row" if parts else True)
-        for i, source in enumerate(sources):
-            for j, size in enumerate(sizes):
-                if parts:
-                    upper, lower = axes[2 * i, j], axes[2 * i + 1, j]
-                    _draw_parts(lower, parts[i][parts[i]["target_size"] == size])
-                else:
-                    upper = axes.flat[i * len(sizes) + j]
-                here = curves[(curves["target_size"] == size) & curves["source"].isin([source, control])]
-                pair = f"{source} \N{RIGHTWARDS ARROW} {target}" if columns <= 2 else source
-                _draw_curves(upper, here, control, title=f"{pair}, {size:,} labels")
-        _dress(axes, len(sources) * len(sizes), rows=bool(parts))
-        _name_lines(figure, axes, len(sizes), bool(parts))
+        figure = Figure(figsize=(width, 1.35 * down + 0.45), layout="constrained")
+        axes = figure.subplots(down, columns, squeeze=False, sharex=True, sharey="row" if parts else True)
+        drawn = []
+        for place, (source, size) in enumerate(places):
+            upper = axes.flat[place]
+            if parts:
+                i, j = divmod(place, len(sizes))
+                row, column = 2 * (i * lines + j // columns), j % columns
+                upper, lower = axes[row, column], axes[row + 1, column]
+                _draw_parts(lower, parts[i][parts[i]["target_size"] == size])
+                drawn.append(lower)
+            here = curves[(curves["target_size"] == size) & curves["source"].isin([source, control])]
+            pair = f"{source} \N{RIGHTWARDS ARROW} {target}" if columns <= 2 else source
+            _draw_curves(upper, here, control, title=f"{pair}, {counted(size, 'label')}")
+            drawn.append(upper)
+        _dress(axes, drawn, rows=bool(parts))
         footnote(figure, _key(curves))
+        settle(figure, lambda: _name_lines(axes, min(columns, len(sizes)), bool(parts)))
     return figure
 
 
-def _wrap(sources: list[str], sizes: list[int]) -> int:
-    """How many sources stand side by side."""
-    return min(len(sources), max(1, 4 // len(sizes)))
+def _columns(sources: list[str], sizes: list[int], *, parts: bool) -> int:
+    """How many panels stand side by side: a source's sizes in a row, and as many sources as have room."""
+    if len(sizes) > MOST:
+        return MOST
+    return len(sizes) if parts else min(len(sources), max(1, 4 // len(sizes))) * len(sizes)
 
 
 def _curves(comparisons: pd.DataFrame) -> pd.DataFrame:
@@ -149,11 +158,9 @@ def _draw_parts(axis: Axes, parts: pd.DataFrame) -> None:
         axis.vlines(x, part["low"], part["high"], color=colour, linewidth=0.9)
 
 
-def _dress(axes: np.ndarray, used: int, *, rows: bool) -> None:
-    for i, axis in enumerate(axes.flat):
-        if not rows and i >= used:
-            axis.set_visible(False)
-            continue
+def _dress(axes: np.ndarray, drawn: list[Axes], *, rows: bool) -> None:
+    for axis in axes.flat:
+        axis.set_visible(axis in drawn)
         plain_gap_axis(axis, "y")
         axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes[-1]:
@@ -162,15 +169,14 @@ def _dress(axes: np.ndarray, used: int, *, rows: bool) -> None:
         axis.set_ylabel("part, points" if rows and i % 2 else "gap, points")
 
 
-def _name_lines(figure: Figure, axes: np.ndarray, sizes: int, parts: bool) -> None:
+def _name_lines(axes: np.ndarray, sizes: int, parts: bool) -> list[Annotation]:
     """Name curves at the ends of the last panel of the first row."""
-    figure.draw_without_rendering()
     axis = axes[0, sizes - 1] if parts else axes[0, -1]
     ends = []
     for line in axis.lines:
         if line.get_label() in ARMS:
             ends.append((line.get_xdata()[-1], line.get_ydata()[-1], LONG[line.get_label()], line.get_color()))
-    name_ends(axis, ends)
+    written = name_ends(axis, ends)
     if parts:
         lower = axes[1, sizes - 1]
         bars = [(c, c.patches[-1]) for c in lower.containers if c.get_label() in PARTS and c.patches]
@@ -178,10 +184,11 @@ def _name_lines(figure: Figure, axes: np.ndarray, sizes: int, parts: bool) -> No
             (bar.get_x() + bar.get_width(), bar.get_height(), c.get_label().replace(" ", "\n"), bar.get_facecolor()[:3])
             for c, bar in bars
         ]
-        name_ends(lower, ends, gap=14)
+        written += name_ends(lower, ends, gap=14)
+    return written
 
 
 def _key(curves: pd.DataFrame) -> str:
-    seeds = sorted({int(n) for n in curves["n_seeds"]})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    return f"Bars: 95 % intervals over {counted} seeds. Filled: surely not zero (Holm). Above 0, transfer harms."
+    seeds = counted_range(curves["n_seeds"], "seed")
+    said = f"Bars: 95 % intervals over {seeds}. Filled: surely not zero (Holm). Above 0, transfer harms."
+    return said + majority_text(curves)

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from bench.report.cells import margin_text
-from bench.report.grid import NEAR, depth_labels, near_to_far
-from bench.report.style import measure_name, points
+from bench.report.grid import NEAR, depth_labels, failed_alone, near_to_far, point_of
+from bench.report.style import counted, measure_name, points
 from bench.schema import ENDS, VERDICTS
 from bench.stats.gap import options_of
 from bench.stats.nearness import halves, has_intervals, kendall, surely_nearer
@@ -47,7 +47,8 @@ def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     head = depth_labels(known)
     depths = zip(known["strategy"], known["transfer_depth"], known["frozen_depth"], strict=True)
     known = known.assign(how=[head[_key(*depth)] for depth in depths])
-    said = [first, _shares(known), _extremes(known), _strategies(known), _depth(known, near)]
+    failed = {point_of(row) for row in comparisons[failed_alone(comparisons)].itertuples()}
+    said = [first, _shares(known), _extremes(known), _strategies(known, head, failed), _depth(known, near)]
     said += [_size_and_distance(known, near), _one_class(known)]
     return [sentence for sentence in said if sentence]
 
@@ -64,12 +65,12 @@ def _shares(known: pd.DataFrame) -> str:
     counts = {verdict: int((known["verdict"] == verdict).sum()) for verdict in VERDICTS}
     shares = {verdict: f"{count} ({count / total:.0%})" for verdict, count in counts.items()}
     least, most = known["n_seeds"].min(), known["n_seeds"].max()
-    seeds = _count(most, "seed") if least == most else f"{least} to {most} seeds"
+    seeds = counted(most, "seed") if least == most else f"{least} to {most} seeds"
     method = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}[options["correction"]]
     plain = (
-        f"Of {_count(total, 'comparison')} ({_count(known['source'].nunique(), 'source')}, "
-        f"{_count(known['how'].nunique(), 'strategy or depth', 'strategies and depths')}, "
-        f"{_count(known['target_size'].nunique(), 'target size')}; {seeds} each), {shares['negative']} are negative, "
+        f"Of {counted(total, 'comparison')} ({counted(known['source'].nunique(), 'source')}, "
+        f"{counted(known['how'].nunique(), 'strategy or depth', 'strategies and depths')}, "
+        f"{counted(known['target_size'].nunique(), 'target size')}; {seeds} each), {shares['negative']} are negative, "
         f"{shares['positive']} positive, {shares['equivalent']} equivalent within "
         f"{margin_text(options['margin'])} and {shares['inconclusive']} inconclusive "
         f"({method}-corrected, alpha = {options['alpha']:g})."
@@ -92,14 +93,14 @@ def _one(known: pd.DataFrame, which: int) -> str:
     """Write one comparison with its interval; its weighting too, where there are several."""
     row = known.loc[which]
     how = f"{row['how']} under {row['weighting']} weights" if known["weighting"].nunique() > 1 else row["how"]
-    where = f"{row['source']} -> {row['target']} by {how} with {_count(row['target_size'], 'target example')}"
+    where = f"{row['source']} -> {row['target']} by {how} with {counted(row['target_size'], 'target example')}"
     if math.isnan(row["ntg_low"]):
         return f"{where} at {points(row['ntg'])} points (one seed, no interval)"
     interval = f"[{points(row['ntg_low'])}, {points(row['ntg_high'])}]"
     return f"{where} at {points(row['ntg'])} points {interval}, {row['verdict']}"
 
 
-def _strategies(known: pd.DataFrame) -> str | None:
+def _strategies(known: pd.DataFrame, head: dict[tuple, Head], failed: set[tuple]) -> str | None:
     """Compare strategies over the same pairs and sizes: those that some pairs lack are set aside."""
     places = known.groupby("how").size()
     whole = places[places == places.max()].index
@@ -113,10 +114,17 @@ def _strategies(known: pd.DataFrame) -> str | None:
         negative = int((part.loc[part["how"] == how, "verdict"] == "negative").sum())
         return f"{how} (mean gap {points(mean[how])} points, negative in {negative} of {places.max()} comparisons)"
 
-    aside = len(places) - len(whole)
-    missed = _count(aside, "strategy or depth", "strategies and depths")
-    rest = f"; {missed} left out, not run on every pair" if aside else ""
+    aside = {point for point, how in head.items() if how not in whole} | (failed - set(head))
+    rest = f"; {_left_out(aside, failed)}" if aside else ""
     return f"Over all sources, the safest is {says(best)} and the most harmful {says(worst)}{rest}."
+
+
+def _left_out(aside: set[tuple], failed: set[tuple]) -> str:
+    """Say how many strategies and depths are left out, and whether they failed or were not run."""
+    missed = counted(len(aside), "strategy or depth", "strategies and depths")
+    if aside <= failed:
+        return f"{missed} left out, failed on some pairs"
+    return f"{missed} left out, not run{', or failed,' if aside & failed else ''} on every pair"
 
 
 def _means(part: pd.DataFrame, by: str) -> pd.Series:
@@ -169,7 +177,7 @@ def _far_sources(known: pd.DataFrame, near: str) -> tuple[list[tuple[str, str]],
         elif len(means) > 1:
             why.add(f"none is surely far by {measure_name(measure)}, whose intervals overlap")
     if far:
-        return far, f"the {_count(len(far), 'pair')} that {'is' if len(far) == 1 else 'are'} surely far by " + (
+        return far, f"the {counted(len(far), 'pair')} that {'is' if len(far) == 1 else 'are'} surely far by " + (
             " or ".join(sorted(by))
         )
     pairs = known.groupby(["target", "source"]).ngroups
@@ -219,7 +227,8 @@ def _distance(known: pd.DataFrame, near: str) -> str | None:
     gaps = block.groupby("source")["ntg"].mean().round(10).loc[pairs.index].to_numpy(dtype=float)
     label, n, target = measure_name(measure), len(pairs), block["target"].iloc[0]
     if n < FEWEST_PAIRS:
-        return f"{_count(n, 'pair')} to {target} are too few to relate the gap to {label}"
+        verb = "is" if n == 1 else "are"
+        return f"{counted(n, 'pair')} to {target} {verb} too few to relate the gap to {label}"
     if not has_intervals(pairs, measure):
         return f"{label} was measured without intervals, so that whether farther sources harm more is left open"
     tau, p = kendall(surely_nearer(pairs, measure), gaps, EXACT_PERMUTATIONS)
@@ -239,13 +248,13 @@ def _one_class(known: pd.DataFrame) -> str | None:
         return None
     hit = hit.sort_values("n_one_class", ascending=False, kind="stable")
     named = [
-        f"{row.source} -> {row.target} by {row.how} with {_count(row.target_size, 'target example')} in "
-        f"{row.n_one_class} of {_count(row.n_seeds, 'seed')}"
+        f"{row.source} -> {row.target} by {row.how} with {counted(row.target_size, 'target example')} in "
+        f"{row.n_one_class} of {counted(row.n_seeds, 'seed')}"
         for row in hit.head(SHOWN).itertuples()
     ]
     more = f"; and {len(hit) - SHOWN} more" if len(hit) > SHOWN else ""
     return (
-        f"In {len(hit)} of {_count(len(known), 'comparison')} the transfer predicts one class for every test example "
+        f"In {len(hit)} of {counted(len(known), 'comparison')} the transfer predicts one class for every test example "
         f"in some seeds: {'; '.join(named)}{more}."
     )
 
@@ -254,7 +263,3 @@ def _whole(block: pd.DataFrame) -> pd.DataFrame:
     """Keep the strategies and sizes that every source has, so that means over them can be compared."""
     shared = block.groupby(["how", "target_size"])["source"].transform("nunique") == block["source"].nunique()
     return block[shared] if shared.any() else block
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"

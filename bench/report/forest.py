@@ -8,9 +8,10 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.report.cells import margin_text
-from bench.report.drawing import footnote, gap_axis, verdict_key, verdict_points
-from bench.report.grid import NEAR, Grid, Head, depth_labels, grids, point_of
-from bench.report.style import COLUMN, PAGE, TALLEST, VERDICT_COLOURS, figure_style
+from bench.report.drawing import MAJORITY, footnote, gap_axis, settle, verdict_key, verdict_points
+from bench.report.fitting import short_names, text_width
+from bench.report.grid import NEAR, Grid, Head, depth_labels, failed_alone, grids, point_of
+from bench.report.style import COLUMN, PAGE, TALLEST, VERDICT_COLOURS, counted, figure_style
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 ROW, TIGHT = 0.115, 0.052  # inches a comparison where each is named, and where they are not
 NAMED = 70
+NAMES, NAME_SIZE = 0.4, 5.8  # share of the width, at most, and typographic points
+MOST = 5  # panels side by side
 BREAK = 1.15  # between blocks, in rows
 
 
@@ -55,20 +58,34 @@ def forest(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     named = count <= NAMED
     pitch = ROW if named else min(TIGHT * 1.6, max(0.03, (TALLEST - 1.1) / (count + len(blocks))))
     height = min(pitch * (count + BREAK * len(blocks)) + 0.95, TALLEST)
+    # Names have at most two fifths of the page; long ones take the width of a page for one panel too.
+    said = {*(str(head) for head in blocks), *(source.name for source in panels[0].sources if named)}
+    widest = max(text_width(name, NAME_SIZE, bold=named) for name in said)
+    width = COLUMN if len(panels) == 1 and widest <= NAMES * 72 * COLUMN else PAGE
+    short = short_names(said, NAMES * 72 * width, NAME_SIZE)
     with figure_style():
-        figure = Figure(figsize=(COLUMN if len(panels) == 1 else PAGE, height), layout="constrained")
-        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        across = len(panels) if len(panels) <= MOST else -(-len(panels) // -(-len(panels) // MOST))
+        down = -(-len(panels) // across)
+        figure = Figure(figsize=(width, 0.5 + down * (height - 0.5)), layout="constrained")
+        axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         boot = _boot(comparisons)
-        for axis, panel in zip(axes, panels, strict=True):
+        for axis, panel in zip(axes.flat, panels, strict=False):
             _draw(axis, panel, places, boot, limits, tight=not named)
-            seeds = f"{panel.scratch[1]} seeds"
-            title = f"{panel.setting['target_size']:,} labels" if len(panels) > 1 else panel.title
-            axis.set_title(f"{title}: scratch {100 * panel.scratch[0]:.1f} %, {seeds}")
-        _name(axes[0], places, blocks, named)
-        for axis in axes[1:]:
+            title = counted(panel.setting["target_size"], "label") if len(panels) > 1 else panel.title
+            seeds = counted(panel.scratch[1], "seed")
+            trivial = "" if panel.majority is None else f"; {MAJORITY} {100 * panel.majority:.1f} %"
+            axis.set_title(f"{title}: scratch {100 * panel.scratch[0]:.1f} %, {seeds}{trivial}")
+        for axis in axes.flat[len(panels) :]:
+            axis.set_visible(False)
+        for i, axis in enumerate(axes.flat):
             axis.tick_params(axis="y", left=False)
-        verdict_key(axes[0], loc="outside upper center")
+            axis.tick_params(axis="x", labelbottom=i + across >= len(panels))
+            axis.set_xlabel("gap in points: above 0, transfer harms" if i + across >= len(panels) else "")
+        for axis in axes[:, 0]:
+            _name(axis, places, blocks, short, named)
+        verdict_key(axes[0, 0], loc="outside upper center")
         footnote(figure, _key(comparisons, panels, named, bool(boot)))
+        settle(figure)
     return figure
 
 
@@ -120,25 +137,27 @@ def _draw(
     verdict_points(axis, [c.ntg for *_, c in cells], [y for y, *_ in cells], [c.verdict for *_, c in cells], size)
     gap_axis(axis, "x", *limits)
     axis.axvline(0, color="black", linewidth=0.6)
-    axis.set_xlabel("gap in points: above 0, transfer harms")
 
 
-def _name(axis: Axes, places: dict[tuple[str, Head], float], blocks: dict[Head, float], named: bool) -> None:
+def _name(
+    axis: Axes, places: dict[tuple[str, Head], float], blocks: dict[Head, float], short: dict[str, str], named: bool
+) -> None:
     bottom = max(places.values())
     axis.set_ylim(bottom + 1, -1.4 if named else -1)
     if named:
-        axis.set_yticks(list(places.values()), [source for source, _ in places], fontsize=5.6)
+        axis.set_yticks(list(places.values()), [short[source] for source, _ in places], fontsize=5.6)
         for head in blocks:
             top = min(y for (_, other), y in places.items() if other == head)
             axis.annotate(
-                str(head), (0, top), xycoords=("axes fraction", "data"), xytext=(-3, 6.6), textcoords="offset points",
-                ha="right", va="center", fontsize=5.8, fontweight="bold", annotation_clip=False,
+                short[str(head)], (0, top), xycoords=("axes fraction", "data"), xytext=(-3, 6.6),
+                textcoords="offset points", ha="right", va="center", fontsize=NAME_SIZE, fontweight="bold",
+                annotation_clip=False,
             )  # fmt: skip
     else:
-        axis.set_yticks(list(blocks.values()), [str(head) for head in blocks], fontsize=5.8)
+        axis.set_yticks(list(blocks.values()), [short[str(head)] for head in blocks], fontsize=NAME_SIZE)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
-    for other in axis.figure.axes:
+    for other in axis.get_shared_y_axes().get_siblings(axis) if axis.get_subplotspec().is_first_row() else ():
         for head in list(blocks)[1:]:
             top = min(y for (_, mine), y in places.items() if mine == head)
             other.axhline(top - BREAK, color="#E0E0E0", linewidth=0.5, zorder=0)
@@ -151,6 +170,9 @@ def _key(comparisons: pd.DataFrame, panels: list[Grid], named: bool, boot: bool)
     text += f"equivalent: within {margin_text(options['margin'])}."
     if boot:
         text += f" Thin: bootstrap over {' or '.join(sorted(comparisons['resampled'].dropna().unique())) or 'seeds'}."
+    lost = int(failed_alone(comparisons).sum())
+    if lost:
+        text += f" {counted(lost, 'comparison')} without any completed pair of trials (failed): not drawn."
     if not named:
         text += f" Within a block, from top to bottom: {', '.join(source.name for source in panels[0].sources)}."
     return text

@@ -77,7 +77,7 @@ class Grid:
     scratch : (accuracy, seeds)
         Mean test accuracy of training from scratch, fraction, and the number of seeds.
     majority : float or None
-        Test accuracy of always predicting the train pool's largest class; None where rows do not say.
+        Test accuracy of always predicting the train pool's largest class, a fraction; None where rows do not say.
     one_class : tuple of (arm, seeds in which it predicts one class for all test examples, seeds in all)
         Scratch first; none where no arm does.
     """
@@ -135,7 +135,7 @@ def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
             named = dict(zip(SETTING, setting, strict=True)) | {"target_size": int(size)}
             title = _title(named, varying)
             cells = {(row.source, labels[point_of(row)]): _cell(row) for row in block.itertuples()}
-            said = _scratch(block), _majority(block), _one_class(block, labels)
+            said = _scratch(block), majority_of(block), _one_class(block, labels)
             found.append(Grid(named, title, measure, sources, heads, cells, *said, order))
     return found
 
@@ -242,11 +242,6 @@ def _scratch(block: pd.DataFrame) -> tuple[float, int]:
     return float(fullest["scratch_accuracy"]), int(fullest["n_seeds"])
 
 
-def _majority(block: pd.DataFrame) -> float | None:
-    known = block["majority_accuracy"].dropna() if "majority_accuracy" in block else ()
-    return float(known.iloc[0]) if len(known) else None
-
-
 def _one_class(block: pd.DataFrame, labels: dict[tuple, Head]) -> tuple[tuple[str, int, int], ...]:
     """Name the arms that predict one class, those that do in most seeds first."""
     if "n_one_class" not in block:
@@ -260,6 +255,18 @@ def _one_class(block: pd.DataFrame, labels: dict[tuple, Head]) -> tuple[tuple[st
         for row in hit.itertuples()
     ]
     return tuple((name, int(k), n) for name, k, n in (*scratch, *arms) if k)
+
+
+def failed_alone(comparisons: pd.DataFrame) -> pd.Series:
+    """Say of every comparison whether it was run and has no gap, since trials of it failed."""
+    return comparisons["ntg"].isna() & (comparisons["n_failed"] > 0)
+
+
+def majority_of(table: pd.DataFrame) -> float | None:
+    """Return the mean of the column `majority_accuracy`, a fraction; None where it is not known."""
+    if "majority_accuracy" not in table or table["majority_accuracy"].isna().all():
+        return None
+    return float(table["majority_accuracy"].mean())
 
 
 def _title(setting: dict[str, Any], varying: Iterable[str]) -> str:

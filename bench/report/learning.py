@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
-from bench.report.drawing import footnote, log_sizes, name_ends
-from bench.report.grid import NEAR, near_to_far
-from bench.report.style import GRID, PAGE, PALETTE, figure_style, strategy_name
+from bench.report.drawing import (
+    MAJORITY,
+    accuracy_axis,
+    footnote,
+    log_sizes,
+    majority_line,
+    majority_text,
+    name_ends,
+    settle,
+)  # fmt: skip
+from bench.report.grid import NEAR, majority_of, near_to_far
+from bench.report.style import COLUMN, GRID, PAGE, colours, counted_range, figure_style, strategy_name
 from bench.schema import SCRATCH
 from bench.stats import paired
 from bench.stats.effective import effective_data
@@ -21,8 +30,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
 
-COLOURS = (PALETTE[1], PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[4], PALETTE[5], PALETTE[7])
+LINE = 0.1  # inches of a name
 MOST = 4  # panels side by side
 LEFT_OUT = ("zero-shot", "scratch-long")
 
@@ -32,7 +42,8 @@ def learning_curves(rows: pd.DataFrame, *, near: str = NEAR) -> Figure:
 
     Below each stands the multiple of scratch's data that reaches the same accuracy (Hernandez et al.,
     2021; :func:`bench.stats.effective.effective_data`): an arrow where it lies beyond the sizes that
-    scratch was trained with. A strategy with several depths takes the one that validation chose. Bars are
+    scratch was trained with. Dashed is what always predicting the most frequent class reaches, where the rows have
+    it (`majority_accuracy`). A strategy with several depths takes the one that validation chose. Bars are
     95 % intervals over seeds, the band scratch's.
 
     Parameters
@@ -58,15 +69,17 @@ def learning_curves(rows: pd.DataFrame, *, near: str = NEAR) -> Figure:
     arms = arms[arms["source"].isna() | arms["source"].isin(sources)]
     worth = effective_data(arms)
     strategies = _ordered(arms["strategy"].dropna().unique())
-    colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(strategies)}
+    colour = dict(zip(strategies, colours(len(strategies), black=False), strict=True))
+    names = LINE * (len(strategies) + 2)  # at the end of the curves, each on a line of its own
     with figure_style():
-        width = PAGE if len(sources) > 1 else 3.33
-        figure = Figure(figsize=(width, 3.3), layout="constrained")
+        width = PAGE if len(sources) > 1 else COLUMN
+        figure = Figure(figsize=(width, max(3.3, names * 1.8 + 0.9)), layout="constrained")
         axes = figure.subplots(2, len(sources), squeeze=False, sharex=True, sharey="row", height_ratios=(1.25, 1))
         for j, source in enumerate(sources):
             block = arms[arms["source"].isna() | (arms["source"] == source)]
             _curves(axes[0, j], block, strategies, colour)
             _multiples(axes[1, j], worth[worth["source"] == source], strategies, colour)
+            majority_line(axes[0, j], majority_of(arms))
             axes[0, j].set_title(f"{source} \N{RIGHTWARDS ARROW} {arms['target'].iloc[0]}", fontsize=6.5)
         _dress(figure, axes, arms, strategies, colour)
     return figure
@@ -137,6 +150,8 @@ def _dress(figure: Figure, axes: np.ndarray, arms: pd.DataFrame, strategies: lis
     from matplotlib.ticker import LogLocator, NullLocator
 
     sizes = sorted(int(size) for size in arms["target_size"].unique())
+    for axis in axes[0]:
+        accuracy_axis(axis)
     for axis in axes.flat:
         log_sizes(axis, sizes)
         axis.grid(axis="y", color=GRID, linewidth=0.5)
@@ -149,16 +164,22 @@ def _dress(figure: Figure, axes: np.ndarray, arms: pd.DataFrame, strategies: lis
     lower.set_ylabel("worth of scratch's data")
     for axis in axes[1]:
         axis.set_xlabel("labelled target examples")
-    figure.draw_without_rendering()
-    last = axes[0, -1]
-    ends = [(line.get_xdata()[-1], line.get_ydata()[-1], strategy_name(str(line.get_label())), line.get_color())
-            for line in last.lines if line.get_label() in {SCRATCH, *strategies} and len(line.get_xdata())]  # fmt: skip
-    name_ends(last, ends)
     seeds = arms.groupby(["strategy", "target_size", "source"], dropna=False)["seed"].nunique()
-    counted = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     footnote(
         figure,
-        f"Means and 95 % intervals over {counted} seeds; depths chosen on validation data. Below: the multiple of "
-        "scratch's data that reaches the same accuracy; hollow triangles: at least (up) or at most (down), beyond "
-        "scratch's sizes.",
+        f"Means and 95 % intervals over {counted_range(seeds, 'seed')}; depths chosen on validation data. Below: the "
+        "multiple of scratch's data that reaches the same accuracy; hollow triangles: at least (up) or at most (down), "
+        f"beyond scratch's sizes.{majority_text(arms)}",
     )
+    settle(figure, lambda: _name_lines(axes[0, -1], {SCRATCH, MAJORITY, *strategies}))
+
+
+def _name_lines(axis: Axes, named: set[str]) -> list[Annotation]:
+    """Name curves at their right ends; the majority's line goes through."""
+    ends = []
+    right = max(max(line.get_xdata()) for line in axis.lines if line.get_label() in named - {MAJORITY})
+    for line in axis.lines:
+        if line.get_label() in named and len(line.get_xdata()):
+            x = right if line.get_label() == MAJORITY else line.get_xdata()[-1]
+            ends.append((x, line.get_ydata()[-1], strategy_name(str(line.get_label())), line.get_color()))
+    return name_ends(axis, ends)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
-from bench.report.style import PALETTE, figure_style
+from bench.report.fitting import fit_titles, short_names
+from bench.report.style import PALETTE, colours, figure_style
 from bench.seeding import generator
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ MAX_POINTS = 1000
 TILE = 0.34  # inches
 LARGEST = 128  # pixels: a tile has fewer on paper, so larger images are thinned out
 HARM = "#D55E00"
+MARKERS = ("o", "^", "s")
+NAME_WIDTH = 90  # typographic points, at most, of a class's name
 
 
 def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Figure:
@@ -69,6 +72,7 @@ def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Fi
             axis.set_title(f"{name}\n{shape}, {len(task.y):,} train, {len(task.y_test):,} test", fontsize=8.5)
         if any(task.flags().any() for task in tasks.values()):
             figure.supxlabel("Framed: spoilt on purpose (wrong label, foreign image, ...)", fontsize=8)
+        fit_titles(figure)
     return figure
 
 
@@ -97,7 +101,8 @@ def _draw_images(axis: Axes, task: Task, per_class: int) -> None:
                 corner = (left - 0.5, top - 0.5)
                 axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HARM, linewidth=1.2))
     axis.imshow(sheet, interpolation="nearest", aspect="equal")
-    names = [f"{_short(task.classes[label])} ({counts[label]:,})" for label in classes]
+    short = short_names(task.classes, NAME_WIDTH, 7.5)
+    names = [f"{short[task.classes[label]]} ({counts[label]:,})" for label in classes]
     axis.set_yticks([row * (height + gap) + (height - 1) / 2 for row in range(len(classes))], names)
     axis.set_xticks([])
     axis.tick_params(length=0, labelsize=7.5)
@@ -122,10 +127,13 @@ def _draw_points(axis: Axes, task: Task, reference: Task) -> None:
     chosen = generator("samples", task.fingerprint).permutation(len(task.y))[:MAX_POINTS]
     x, y = _plane(task.x[chosen], reference.x), task.y[chosen]
     counts = np.bincount(task.y, minlength=len(task.classes))
-    for label in _shown_classes(task):
+    shown, short = _shown_classes(task), short_names(task.classes, NAME_WIDTH, 7)
+    for i, (label, colour) in enumerate(zip(shown, colours(len(shown)), strict=True)):
         points = x[y == label]
-        name = f"{_short(task.classes[label])} ({counts[label]:,})"
-        axis.scatter(*points.T, s=9, color=PALETTE[label % len(PALETTE)], alpha=0.7, linewidths=0, label=name)
+        name = f"{short[task.classes[label]]} ({counts[label]:,})"
+        # Shapes change with every row of the palette: colours of many classes are hard to tell apart.
+        marker = MARKERS[i // len(PALETTE) % len(MARKERS)]
+        axis.scatter(*points.T, s=9, color=colour, marker=marker, alpha=0.7, linewidths=0, label=name)
     flags = task.flags()[chosen]
     if flags.any():
         axis.scatter(*x[flags].T, s=26, facecolors="none", edgecolors="black", marker="s", linewidths=0.8)
@@ -134,7 +142,9 @@ def _draw_points(axis: Axes, task: Task, reference: Task) -> None:
     axis.set_xlabel("column 1" if own else "first principal component", fontsize=8)
     axis.set_ylabel("column 2" if own else "second principal component", fontsize=8)
     axis.tick_params(labelsize=7)
-    axis.legend(fontsize=7, markerscale=1.5)
+    title = None if len(shown) == len(task.classes) else f"{len(shown)} of {len(task.classes)} classes"
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderpad=0, fontsize=7, markerscale=1.5, title=title,
+                title_fontsize=7, handletextpad=0.2)  # fmt: skip
 
 
 def _plane(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -144,7 +154,3 @@ def _plane(x: np.ndarray, reference: np.ndarray) -> np.ndarray:
         return np.pad(x, ((0, 0), (0, 2 - x.shape[1])))
     centre = reference.mean(axis=0)
     return (x - centre) @ np.linalg.svd(reference - centre, full_matrices=False)[2][:2].T
-
-
-def _short(name: str, length: int = 18) -> str:
-    return name if len(name) <= length else name[: length - 1] + "…"

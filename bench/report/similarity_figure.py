@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from bench.errors import DataError, unknown
-from bench.report.drawing import apart, footnote, gap_axis
-from bench.report.style import COLUMN, PAGE, PALETTE, QUIET, figure_style, measure_name
+from bench.report.drawing import apart, footnote, gap_axis, majority_text, settle
+from bench.report.fitting import short_names
+from bench.report.style import COLUMN, PAGE, QUIET, colours, counted, counted_range, figure_style, measure_name
 from bench.schema import ENDS, near_is_low, similarity_columns
 from bench.stats.nearness import has_intervals, ranks, surely_nearer
 from bench.stats.pairs import pair_gaps, rank_correlation
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_NAMES = 14
-COLOURS = (PALETTE[1], PALETTE[0], PALETTE[2], PALETTE[3], PALETTE[6])
+NAME_WIDTH = 90  # typographic points, at most, of a pair's name
 MARKERS = ("o", "s", "^", "D", "v")
 
 
@@ -73,6 +74,7 @@ def gap_against_similarity(rows: pd.DataFrame, *, measure: str | None = None) ->
         for axis in axes[:, 0]:
             axis.set_ylabel("gap in points: above 0, transfer harms")
         footnote(figure, _key(pairs))
+        settle(figure)
     return figure
 
 
@@ -82,7 +84,8 @@ def _labels(pairs: pd.DataFrame) -> dict[tuple, str]:
     for target, backbone, source in pairs[["target", "backbone", "source"]].drop_duplicates().itertuples(index=False):
         label = source if pairs["target"].nunique() == 1 else f"{source} \N{RIGHTWARDS ARROW} {target}"
         found[target, backbone, source] = label if pairs["backbone"].nunique() == 1 else f"{label}, {backbone}"
-    return found
+    short = short_names(found.values(), NAME_WIDTH, 5.6)
+    return {pair: short[label] for pair, label in found.items()}
 
 
 def _draw(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int]) -> None:
@@ -91,7 +94,7 @@ def _draw(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int]) -> No
     axis.axhline(0, color="black", linewidth=0.6)
     for i, size in enumerate(sizes):
         part = pairs[pairs["target_size"] == size]
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        colour, marker = colours(len(sizes), black=False)[i], MARKERS[i % len(MARKERS)]
         # Sizes stand beside each other, so that no interval covers another's.
         shift = ScaledTranslation((i - (len(sizes) - 1) / 2) * 2.6 / 72, 0, axis.figure.dpi_scale_trans)
         place = {"color": colour, "transform": axis.transData + shift}
@@ -127,7 +130,7 @@ def _dress(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int], labe
         part = pairs[pairs["target_size"] == size]
         rho, low, high, _ = rank_correlation(ranks(surely_nearer(part, measure)), part["ntg"].to_numpy())
         said = _rho(rho, low, high, len(part)) if has_intervals(part, measure) else "no intervals, no order"
-        lines.append((f"{size:,} labels", said))
+        lines.append((counted(size, "label"), said))
     _say(axis, lines)
     if len(labels) <= MOST_NAMES:
         _name_pairs(axis, pairs, measure, labels)
@@ -135,7 +138,7 @@ def _dress(axis: Axes, pairs: pd.DataFrame, measure: str, sizes: list[int], labe
 
 def _rho(rho: float, low: float, high: float, n: int) -> str:
     if math.isnan(rho):
-        return f"{n} pairs: too few" if n < 4 else "not told apart"
+        return f"{counted(n, 'pair')}: too few" if n < 4 else "not told apart"
     ends = f"({n} pairs in order)" if math.isnan(low) else f"[{low:+.2f}, {high:+.2f}]"
     text = f"$\\rho$ = {rho:+.2f} {ends}"
     return text.replace("-", "\N{MINUS SIGN}")
@@ -146,13 +149,15 @@ def _say(axis: Axes, lines: list[tuple[str, str]]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], linestyle="none", marker=MARKERS[i % 5], color=COLOURS[i % 5], markersize=3.6, label=f"{a}: {b}")
-        for i, (a, b) in enumerate(lines)
+        Line2D([], [], linestyle="none", marker=MARKERS[i % 5], color=colour, markersize=3.6, label=f"{a}: {b}")
+        for i, (colour, (a, b)) in enumerate(zip(colours(len(lines), black=False), lines, strict=True))
     ]
-    axis.legend(
+    key = axis.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), handletextpad=0.1, borderpad=0,
         fontsize=5.8, labelspacing=0.25, borderaxespad=3.9,
     )  # fmt: skip
+    for text in key.get_texts():
+        text.set_parse_math(True)
 
 
 def _name_pairs(axis: Axes, pairs: pd.DataFrame, measure: str, labels: dict[tuple, str]) -> None:
@@ -176,12 +181,10 @@ def _name_pairs(axis: Axes, pairs: pd.DataFrame, measure: str, labels: dict[tupl
 
 
 def _key(pairs: pd.DataFrame) -> str:
-    seeds = sorted({int(n) for n in pairs["n_seeds"]})
-    counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-    points = int(pairs["n_points"].max())
-    count = pairs.groupby(["target", "backbone", "source"]).ngroups
+    shared = counted(int(pairs["n_points"].max()), "strategy or depth", "strategies and depths")
+    count = counted(pairs.groupby(["target", "backbone", "source"]).ngroups, "pair")
     return (
-        f"{count} pairs; mean over {points} strategies and depths; bars: 95 % intervals, of gaps over {counted} seeds. "
+        f"{count}; mean over {shared}; bars: 95 % intervals, of gaps over {counted_range(pairs['n_seeds'], 'seed')}. "
         "\N{GREEK SMALL LETTER RHO}: Spearman, overlapping similarities tied, with its 95 % interval over pairs; "
-        "above 0, farther sources harm more."
+        f"above 0, farther sources harm more.{majority_text(pairs)}"
     )

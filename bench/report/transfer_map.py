@@ -6,9 +6,20 @@ from typing import TYPE_CHECKING
 
 from bench.errors import DataError
 from bench.report.cells import margin_text
-from bench.report.drawing import dark, gap_norm, gap_ticks
-from bench.report.grid import NEAR, near_to_far, order_of
-from bench.report.style import COLUMN, DIVERGING, MARKS, PAGE, QUIET, figure_style, signed
+from bench.report.drawing import MAJORITY, NOTHING, dark, gap_norm, gap_scale_ticks, settle
+from bench.report.fitting import text_width, wrapped
+from bench.report.grid import NEAR, failed_alone, majority_of, near_to_far, order_of
+from bench.report.style import (
+    COLUMN,
+    DIVERGING,
+    MARKS,
+    PAGE,
+    QUIET,
+    counted,
+    counted_range,
+    figure_style,
+    signed,
+)  # fmt: skip
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -19,7 +30,9 @@ if TYPE_CHECKING:
 
 # Strategies that stay at one point; paths that end there, and other learning rates, are something else.
 POINTS = ("triangle", "feature-extraction", "fine-tune", "layer-transfer", "layer-transfer-tuned")
-FEWEST = 3
+FEWEST, MOST = 3, 6  # points of a triangle, and panels side by side
+SAID = 5.8  # typographic points
+LOST = "f"  # for "failed", in a cell too small for the word
 WRITABLE, MARKABLE = 0.19, 0.09  # inches that a cell needs for its number, and for its mark alone
 
 
@@ -30,7 +43,7 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     corner (0, 0); along the bottom everything copied is tuned (AnB+, at its end full fine-tuning), along
     the slope everything copied is frozen (AnB, at its end feature extraction). A cell has its gap in
     points and the mark of its verdict; the best one is ringed, and that may be scratch. A point that was
-    not run is hatched.
+    not run is hatched, one whose trials failed says so.
 
     Parameters
     ----------
@@ -52,10 +65,11 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    known = _points(comparisons)
-    depth = int(known["transfer_depth"].max())
-    measure, ordered = near_to_far(known, near)
-    sources, sizes = [source.name for source in ordered], sorted(int(size) for size in known["target_size"].unique())
+    points = _points(comparisons)
+    depth = int(points["transfer_depth"].max())
+    known = points[points["ntg"].notna()]
+    measure, ordered = near_to_far(points, near)
+    sources, sizes = [source.name for source in ordered], sorted(int(size) for size in points["target_size"].unique())
     across = _across(len(sources), len(sizes))
     width = COLUMN if across <= 2 else PAGE
     down = -(-len(sources) * len(sizes) // across)
@@ -70,55 +84,62 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
                 axis.set_visible(False)
                 continue
             source, size = places[i]
-            part = known[(known["source"] == source) & (known["target_size"] == size)]
-            _draw(axis, part, depth, norm, cell, corners=i == 0)
+            part = points[(points["source"] == source) & (points["target_size"] == size)]
+            _draw(axis, part, depth, norm, cell)
             axis.set_title(f"{source} \N{RIGHTWARDS ARROW} {known['target'].iloc[0]}", pad=2, fontsize=6.5)
-            _say(axis, part, size, depth)
+            said = _say(axis, part, size, depth)
+            if i == 0 and cell >= WRITABLE:
+                _name_corners(axis, depth, cell, (depth - 0.15) * cell * 72 - text_width(said, SAID))
             axis.label_outer()
             if i + across >= len(places):  # nothing stands below, be it the last row or not
                 axis.tick_params(axis="x", labelbottom=True)
                 axis.set_xlabel("blocks copied, n")
+        lost = f"; {LOST}: failed" if points["lost"].any() and MARKABLE <= cell < WRITABLE else ""
         order = order_of(known, measure) if measure and len(sources) > 1 else None
-        _scale(figure, list(axes.flat), norm, comparisons, order)
+        _scale(figure, list(axes.flat), norm, _key(comparisons, order, axes.size, lost))
+        settle(figure)
     return figure
 
 
 def _points(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Keep the comparisons that are points, each once."""
-    known = comparisons[comparisons["strategy"].isin(POINTS) & comparisons["ntg"].notna()]
+    """Keep the comparisons that are points, each once: those with a gap, and those whose trials failed."""
+    known = comparisons[comparisons["strategy"].isin(POINTS)]
+    known = known[known["ntg"].notna() | failed_alone(known)]
     known = known[known["transfer_depth"].notna() & known["frozen_depth"].notna()]
     for name in ("target", "backbone", "weighting"):
         if known[name].nunique(dropna=False) > 1:
             raise DataError(f"a transfer map is of one {name}, these comparisons have {known[name].nunique()}")
     place = ["source", "target_size", "transfer_depth", "frozen_depth"]
-    known = known.sort_values([*place, "strategy"], kind="stable").drop_duplicates(place)
-    if known[["transfer_depth", "frozen_depth"]].drop_duplicates().shape[0] < FEWEST:
+    known = known.assign(lost=known["ntg"].isna()).sort_values([*place, "lost", "strategy"], kind="stable")
+    known = known.drop_duplicates(place)
+    if known.loc[known["ntg"].notna(), ["transfer_depth", "frozen_depth"]].drop_duplicates().shape[0] < FEWEST:
         raise DataError(f"a transfer map needs at least {FEWEST} points (n, f): add the strategy triangle")
     return known
 
 
 def _across(sources: int, sizes: int) -> int:
-    """How many panels stand side by side: a source's sizes never part."""
+    """How many panels stand side by side: a source's sizes part only where they are too many for a page."""
     if sources * sizes <= 2:
         return sources * sizes
     if sizes <= 2 and sources * sizes <= 4:
         return sizes if sizes == 2 else 2
-    return sizes * max(1, 4 // sizes)
+    return MOST if sizes > MOST else sizes * max(1, 4 // sizes)
 
 
-def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: float, *, corners: bool) -> None:
+def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: float) -> None:
     from matplotlib import colormaps
+    from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
 
     gaps = {(int(row.transfer_depth), int(row.frozen_depth)): row for row in part.itertuples()}
-    best = min(gaps, key=lambda place: gaps[place].ntg, default=(0, 0))
-    if not gaps or gaps[best].ntg >= 0:
-        best = (0, 0)
+    helps = {place: row.ntg for place, row in gaps.items() if row.ntg < 0}
+    best = min(helps, key=helps.__getitem__, default=(0, 0))
     size = min(6.0, 5.4 * cell / 0.25)
     for n in range(depth + 1):
         for f in range(n + 1):
             row = gaps.get((n, f))
-            colour = colormaps[DIVERGING](norm(row.ntg if row is not None else 0.0))
+            lost = row is not None and row.lost
+            colour = to_rgba(NOTHING) if lost else colormaps[DIVERGING](norm(row.ntg if row is not None else 0.0))
             blank = row is None and n > 0
             axis.add_patch(
                 Rectangle(
@@ -126,7 +147,10 @@ def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: flo
                     edgecolor="#C8C8C8" if blank else "white", hatch="//////" if blank else None,
                 )
             )  # fmt: skip
-            if row is not None:
+            if lost and cell >= MARKABLE:
+                said, fitted = ("failed", 0.72 * size) if cell >= WRITABLE else (LOST, 4.5)
+                axis.text(n, f, said, ha="center", va="center", fontsize=fitted, color=QUIET)
+            elif row is not None:
                 _write(axis, n, f, row, size if cell >= WRITABLE else None, cell, white=dark(colour))
     if cell >= WRITABLE:
         axis.text(0, 0, "0", ha="center", va="center", fontsize=size, color=QUIET)
@@ -138,9 +162,6 @@ def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: flo
     axis.tick_params(length=0, pad=1)
     axis.set_xlabel("blocks copied, n")
     axis.set_ylabel("blocks frozen, f")
-    if corners and cell >= WRITABLE:
-        axis.text(0, -0.3, "scratch", ha="center", va="center", fontsize=0.78 * size, color=QUIET)
-        axis.text(depth - 0.6, depth, "feature\nextraction", ha="right", va="center", fontsize=0.78 * size, color=QUIET)
 
 
 def _write(axis: Axes, n: int, f: int, row: object, size: float | None, cell: float, *, white: bool) -> None:
@@ -169,32 +190,44 @@ def _ring(axis: Axes, n: int, f: int) -> None:
         axis.add_patch(box)
 
 
-def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> None:
-    """Say size, scratch and seeds in the empty half of the panel."""
-    seeds = sorted({int(n) for n in part["n_seeds"]})
-    counted = f"{seeds[0]}" if len(seeds) < 2 else f"{seeds[0]} to {seeds[-1]}" if seeds else "no"
-    lines = f"{size:,} labels\nscratch {100 * part['scratch_accuracy'].mean():.1f} %\n{counted} seeds"
-    axis.text(-0.45, depth + 0.45, lines, ha="left", va="top", fontsize=5.8, color=QUIET, linespacing=1.15)
+def _name_corners(axis: Axes, depth: int, cell: float, room: float) -> None:
+    """Name two corners; that of feature extraction where the empty half has `room` typographic points for it."""
+    style = {"va": "center", "fontsize": 0.78 * min(6.0, 5.4 * cell / 0.25), "color": QUIET}
+    axis.text(0, -0.3, "scratch", ha="center", **style)
+    if text_width("extraction", style["fontsize"]) <= room:
+        axis.text(depth - 0.6, depth, "feature\nextraction", ha="right", **style)
 
 
-def _scale(figure: Figure, axes: list[Axes], norm: Normalize, comparisons: pd.DataFrame, order: str | None) -> None:
+def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> str:
+    """Say size, scratch, the majority class and seeds in the empty half of the panel; return that."""
+    seeds, level = part.loc[~part["lost"], "n_seeds"], part["scratch_accuracy"].mean()
+    scratch = "" if level != level else f"\nscratch {100 * level:.1f} %"
+    majority = majority_of(part)
+    trivial = "" if majority is None else f"\n{MAJORITY} {100 * majority:.1f} %"
+    lines = f"{counted(size, 'label')}{scratch}{trivial}\n{counted_range(seeds, 'seed')}"
+    axis.text(-0.45, depth + 0.45, lines, ha="left", va="top", fontsize=SAID, color=QUIET, linespacing=1.15)
+    return lines
+
+
+def _key(comparisons: pd.DataFrame, order: str | None, panels: int, lost: str) -> str:
+    """Explain colours, marks and blanks; `order` says how several sources are sorted."""
+    margin = margin_text(options_of(comparisons)["margin"])
+    sources = f"; sources {order}" if order and panels > 4 else ""
+    return (
+        f"gap in points (scratch minus transfer): above 0, transfer harms{sources}\n"
+        f"{MARKS['negative']} negative, {MARKS['positive']} positive, {MARKS['equivalent']} equivalent within {margin}"
+        + ("\n" if panels <= 4 else ", ")
+        + f"no mark: inconclusive; ring: best; hatched: not run{lost}"
+    )
+
+
+def _scale(figure: Figure, axes: list[Axes], norm: Normalize, key: str) -> None:
     from matplotlib.cm import ScalarMappable
 
-    ticks, labels = gap_ticks(norm.vmax)
     bar = figure.colorbar(
         ScalarMappable(norm, DIVERGING), ax=axes, location="bottom", fraction=0.05, aspect=45, pad=0.02, shrink=0.92
     )
-    bar.set_ticks(ticks, labels=labels, minor=False)
-    bar.ax.minorticks_off()
+    gap_scale_ticks(bar.ax.xaxis, norm.vmax, size=5.5)
     bar.ax.tick_params(length=0, pad=1.5, labelsize=5.5)
     bar.outline.set_visible(False)
-    options = options_of(comparisons)
-    lines = ["gap in points (scratch minus transfer): above 0, transfer harms"]
-    if order:
-        lines[0] += f"; sources {order}" if len(axes) > 4 else ""
-    margin = margin_text(options["margin"])
-    lines.append(
-        f"{MARKS['negative']} negative, {MARKS['positive']} positive, {MARKS['equivalent']} equivalent within {margin}"
-    )
-    lines[1:] = [lines[1] + ("\n" if len(axes) <= 4 else ", ") + "no mark: inconclusive; ring: best; hatched: not run"]
-    bar.set_label("\n".join(lines), fontsize=5.8, linespacing=1.3)
+    bar.set_label(wrapped(key, 72 * figure.get_figwidth() - 12, 5.8), fontsize=5.8, linespacing=1.3)

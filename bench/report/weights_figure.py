@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
-from bench.report.drawing import footnote
-from bench.report.style import COLUMN, PAGE, PALETTE, figure_style
+from bench.report.drawing import footnote, settle
+from bench.report.style import COLUMN, PAGE, PALETTE, counted_range, figure_style
 from bench.stats import paired
 
 if TYPE_CHECKING:
@@ -65,10 +65,9 @@ def example_weights(weights: pd.DataFrame) -> Figure:
         for axis in axes[-1]:
             axis.set_xlabel("weight (mean 1)")
         seeds = last.groupby(["source", "weighting"])["source_seed"].nunique()
-        counted = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
-        footnote(
-            figure, f"{counted} source seeds, mean over the training. AUROC with its 95 % interval; 0.5: no knowledge."
-        )
+        said = counted_range(seeds, "source seed")
+        footnote(figure, f"{said}, mean over the training. AUROC with its 95 % interval; 0.5: no knowledge.")
+        settle(figure)
     return figure
 
 

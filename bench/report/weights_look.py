@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bench.errors import DataError
-from bench.report.drawing import footnote
+from bench.report.drawing import NAMES_SHARE, footnote, settle
+from bench.report.fitting import short_names
 from bench.report.samples import HARM, tile
-from bench.report.style import GRID, PAGE, PALETTE, QUIET, figure_style
+from bench.report.style import GRID, PAGE, PALETTE, QUIET, counted, figure_style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,7 @@ def weights_over_training(history: pd.DataFrame) -> Figure:
             axis.set_title(title, fontsize=6.5)
             axis.grid(axis="y", color=GRID, linewidth=0.5)
         footnote(figure, f"Weight relative to uniform (1). {_seeds(history)}; median, middle half, middle 90 %.")
+        settle(figure)
     return figure
 
 
@@ -81,6 +83,7 @@ def weights_by_class(weights: pd.DataFrame, classes: Sequence[str]) -> Figure:
     from matplotlib.figure import Figure
 
     panels = _panels(weights)
+    names = short_names(map(str, classes), NAMES_SHARE * 72 * _width(panels), 6)
     shown, right = sorted(weights["label"].unique())[:SHOWN_CLASSES], 1.0
     with figure_style():
         height = len(panels) * (0.13 * len(shown) + 0.45) + 0.4
@@ -91,7 +94,7 @@ def weights_by_class(weights: pd.DataFrame, classes: Sequence[str]) -> Figure:
                 mine = part[part["harmful"].astype(bool) == flag].groupby("label")["weight"].mean()
                 marker = "X" if flag else "o"
                 axis.plot(mine.reindex(shown), range(len(shown)), marker, color=colour, label=name, clip_on=False)
-            axis.set_yticks(range(len(shown)), [str(classes[label]) for label in shown])
+            axis.set_yticks(range(len(shown)), [names[str(classes[label])] for label in shown])
             axis.set_ylim(len(shown) - 0.5, -0.5)
             axis.set_title(title, fontsize=6.5)
             axis.grid(color=GRID, linewidth=0.5)
@@ -100,6 +103,7 @@ def weights_by_class(weights: pd.DataFrame, classes: Sequence[str]) -> Figure:
         figure.axes[0].legend(loc="lower left", handletextpad=0.1, borderaxespad=0.1)
         more = f"; {SHOWN_CLASSES} of {weights['label'].nunique()} classes" if len(shown) == SHOWN_CLASSES else ""
         footnote(figure, f"Mean weight relative to uniform (1), by the label that was given. {_seeds(weights)}{more}.")
+        settle(figure)
     return figure
 
 
@@ -126,6 +130,7 @@ def weighted_images(weights: pd.DataFrame, task: Task, per_row: int = PER_ROW) -
     if not task.is_image:
         raise DataError("the source has no images")
     ways = [(way, _one_training(part)) for way, part in _ways(weights)]
+    names = short_names(task.classes, 72 * PAGE / per_row - 30, 5.5)
     with figure_style():
         figure = Figure(figsize=(PAGE, 1.5 * len(ways) + 0.35), layout="constrained")
         axes = figure.subplots(2 * len(ways), per_row, squeeze=False)
@@ -134,7 +139,7 @@ def weighted_images(weights: pd.DataFrame, task: Task, per_row: int = PER_ROW) -
             for row, (ends, name) in enumerate(((order.head(per_row), "highest"), (order.tail(per_row), "lowest"))):
                 for axis, one in zip(axes[2 * i + row], ends.itertuples(), strict=False):
                     axis.imshow(tile(task.x[one.example]), interpolation="nearest", vmin=0, vmax=1)
-                    axis.set_xlabel(f"{task.classes[one.label]}, {one.weight:.2f}", fontsize=5.5, labelpad=1.5)
+                    axis.set_xlabel(f"{names[task.classes[one.label]]}, {one.weight:.2f}", fontsize=5.5, labelpad=1.5)
                     for spine in axis.spines.values():
                         spine.set(visible=bool(one.harmful), color=HARM, linewidth=1.4)
                 axes[2 * i + row, 0].set_ylabel(f"{way}\n{name}", fontsize=6)
@@ -168,7 +173,9 @@ def _panels(weights: pd.DataFrame) -> list[list[tuple[str, pd.DataFrame]]]:
         row = []
         for way, part in ways:
             mine = part[part["target_size"].isna() | (part["target_size"] == size)]
-            labels = f", {int(size)} labels" if size is not None and part["target_size"].notna().any() else ""
+            labels = (
+                f", {counted(int(size), 'label')}" if size is not None and part["target_size"].notna().any() else ""
+            )
             row.append((f"{way}{labels}", mine))
         found.append(row)
     return found
@@ -204,5 +211,4 @@ def _one_training(part: pd.DataFrame) -> pd.DataFrame:
 
 
 def _seeds(weights: pd.DataFrame) -> str:
-    number = weights["source_seed"].nunique()
-    return f"{number} source seed{'s' if number != 1 else ''}"
+    return counted(weights["source_seed"].nunique(), "source seed")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
-from bench.report.drawing import footnote
+from bench.report.drawing import NAMES_SHARE, footnote, settle
+from bench.report.fitting import short_names
 from bench.report.grid import depth_labels
-from bench.report.style import COLUMN, GRID, PAGE, PALETTE, QUIET, figure_style, strategy_name
+from bench.report.style import COLUMN, GRID, PAGE, QUIET, colours, counted, counted_range, figure_style, strategy_name
 from bench.stats.won_back import won_back
 
 if TYPE_CHECKING:
@@ -68,13 +69,13 @@ def share_won_back(rows: pd.DataFrame, *, uniform: str = "uniform", oracle: str 
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
         _legend(figure, points)
-        seeds = sorted({int(n) for n in table["n_seeds"]})
-        counted = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         footnote(
             figure,
-            f"Share of what the {oracle} gains over {uniform} weights, with Fieller's 95 % interval over {counted} "
-            "seeds. Where the oracle does not surely gain there is no share. Triangle: off the axis.",
+            f"Share of what the {oracle} gains over {uniform} weights, with Fieller's 95 % interval over "
+            f"{counted_range(table['n_seeds'], 'seed')}. Where the oracle does not surely gain "
+            "there is no share. Triangle: off the axis.",
         )
+        settle(figure)
     return figure
 
 
@@ -87,7 +88,7 @@ def _draw(axis: Axes, panel: tuple, ways: list[str], points: list) -> None:
     for row in part[part["share"].notna()].to_dict("records"):
         place = points.index(row["point"])
         y = ways.index(row["weighting"]) + (place - (len(points) - 1) / 2) * 0.7 / len(points)
-        colour = PALETTE[place % len(PALETTE)]
+        colour = colours(len(points))[place]
         axis.hlines(y, *np.clip([row["share_low"], row["share_high"]], LEFT, RIGHT), color=colour, linewidth=0.9)
         if LEFT <= row["share"] <= RIGHT:
             axis.plot([row["share"]], [y], MARKERS[place % len(MARKERS)], color=colour, markersize=2.6)
@@ -100,11 +101,12 @@ def _draw(axis: Axes, panel: tuple, ways: list[str], points: list) -> None:
                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
     axis.set_xlim(LEFT, RIGHT)
     axis.set_ylim(len(ways) - 0.5, -0.5)
-    axis.set_yticks(range(len(ways)), ways, fontsize=5.8)
+    short = short_names(ways, NAMES_SHARE * 72 * axis.figure.get_figwidth(), 5.8)
+    axis.set_yticks(range(len(ways)), [short[way] for way in ways], fontsize=5.8)
     axis.tick_params(axis="y", length=0)
     axis.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
     axis.grid(axis="x", color=GRID, linewidth=0.5)
-    number = f"{size:,} labels" if size else "no label"
+    number = counted(size, "label") if size else "no label"
     axis.set_title(f"{source}\n\N{RIGHTWARDS ARROW} {target}, {number}", fontsize=6)
 
 
@@ -114,8 +116,8 @@ def _legend(figure: Figure, points: list) -> None:
     if len(points) < 2:
         return
     handles = [
-        Line2D([], [], color=PALETTE[i % len(PALETTE)], marker=MARKERS[i % len(MARKERS)], markersize=3.2, linewidth=0.9,
+        Line2D([], [], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=3.2, linewidth=0.9,
                label=f"{strategy_name(point.strategy)} {point.depth}".strip())
-        for i, point in enumerate(points)
+        for i, (colour, point) in enumerate(zip(colours(len(points)), points, strict=True))
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper left", ncols=4 if figure.get_figwidth() > COLUMN else 2)

@@ -25,7 +25,7 @@ from bench.stats.verdict import correct
 if TYPE_CHECKING:
     import pandas as pd
 
-FULL = "fine-tune everything"
+FULL, FULL_STRATEGY = "fine-tune everything", "fine-tune"
 # What stands in each corner: (small, similar) -> the arms that the advice leaves open, the first one meant.
 TEXTBOOK: Mapping[tuple[bool, bool], tuple[str, ...]] = {
     (True, True): ("feature-extraction",),
@@ -35,6 +35,7 @@ TEXTBOOK: Mapping[tuple[bool, bool], tuple[str, ...]] = {
 }
 PLACE = [*SETTING, "weighting", "source"]
 HELD, FAILED, UNDECIDED, BETWEEN = "held", "failed", "undecided", "in between"
+UNTRIED, LOST = "not run", "its trials failed"  # of what was advised
 
 
 def textbook(
@@ -91,6 +92,7 @@ def textbook(
         raise DataError(f"{measure} was measured for no pair: no source is near or far")
     every = _arms(rows)
     scratch = every[every["arm"] == SCRATCH]
+    failed = rows[~rows["done"]]
     cells: list[dict[str, Any]] = []
     for setting, part in every[every["source"].notna()].groupby([n for n in SETTING if n != "target_size"]
                                                                + ["weighting"], dropna=False):  # fmt: skip
@@ -108,6 +110,9 @@ def textbook(
             corner = (size in small, similarity.get(source, pd.NA))
             known = {"weighting": setting[-1], "source": source, "similarity": block[measure].mean()}
             advised = () if corner[1] is pd.NA else advice[corner]
+            mine = failed[(failed["source"] == source) & (failed["weighting"] == setting[-1])]
+            mine = mine[np.logical_and.reduce([mine[k].eq(v).fillna(pd.isna(v)) for k, v in here.items()])]
+            known["lost"] = not {FULL_STRATEGY if arm == FULL else arm for arm in advised}.isdisjoint(mine["strategy"])
             cells.append(here | known | dict(zip(("small", "similar"), corner, strict=True))
                          | _cell(wide, advised, margin, alpha))  # fmt: skip
     if not cells:
@@ -124,10 +129,10 @@ def _arms(rows: pd.DataFrame) -> pd.DataFrame:
     chosen = chosen[(chosen["status"] == "ok") & (chosen["target_size"] > 0) & chosen["test_accuracy"].notna()]
     every = chosen.assign(arm=chosen["strategy"].str.removesuffix(SUFFIX))
     several = done.groupby(STRATEGY_KEY, dropna=False)[DEPTHS[1]].transform("nunique") > 1
-    tuned = done[(done["strategy"] == "fine-tune") & (done["frozen_depth"] == 0)]
+    tuned = done[(done["strategy"] == FULL_STRATEGY) & (done["frozen_depth"] == 0)]
     # With one depth the strategy is that arm already.
     full = tuned[several.loc[tuned.index]].assign(arm=FULL)
-    alone = (every["strategy"] == "fine-tune") & (every["frozen_depth"] == 0)
+    alone = (every["strategy"] == FULL_STRATEGY) & (every["frozen_depth"] == 0)
     return pd.concat([every.assign(arm=every["arm"].mask(alone, FULL)), full], ignore_index=True)
 
 
@@ -201,10 +206,11 @@ def _settle(cells: pd.DataFrame, alpha: float) -> pd.DataFrame:
     target = cells.groupby([n for n in SETTING if n != "target_size"], dropna=False).ngroup()
     corrected = pd.Series(correct(long, target.loc[long.index], "holm"), index=long.index)
     cells["p_holm"] = corrected.groupby(level=0).min().reindex(cells.index)
-    unjudged = [cells["advised"].isna(), cells["not_better"].isna()]
+    unjudged = cells["advised"].isna()
+    untried = ~unjudged & cells["not_better"].isna()
     cells["outcome"] = np.select(
-        [*unjudged, cells["p_holm"] <= alpha, cells["not_better"] <= alpha],
-        [BETWEEN, "not run", FAILED, HELD],
+        [unjudged, untried & cells["lost"], untried, cells["p_holm"] <= alpha, cells["not_better"] <= alpha],
+        [BETWEEN, LOST, UNTRIED, FAILED, HELD],
         UNDECIDED,
     )
-    return cells.drop(columns=["p_values", "not_better"])
+    return cells.drop(columns=["p_values", "not_better", "lost"])

@@ -13,8 +13,10 @@ from chromium import browser
 
 from bench.cli.gather import gather
 from bench.report.html import write_html
+from bench.report.material import Material, Part
 from bench.results import load_results
 from bench.schema import conform
+from bench.stats.gap import negative_transfer
 from bench.store import LEDGER, decode, encode
 
 BODY = "#comparison-table tbody tr"
@@ -72,6 +74,27 @@ def test_a_heading_sorts_up_and_down(page, report):
     page.click("th[data-column=pair] button")
     assert cells(page, "pair") == sorted(cells(page, "pair"))
     assert page.run("return document.querySelector('th[data-column=pair]').ariaSort") == "ascending"
+
+
+def test_a_comparison_whose_trials_failed_is_not_called_inconclusive_and_long_names_are_whole(page, tmp_path):
+    source, target = "laboratory-values-of-the-first-hospital-2019", "laboratory-values-of-the-second-hospital-2024"
+    common = {"suite": "s", "target": target, "backbone": "mlp", "target_size": 20, "validation": "cut 0.2"}
+    rows = [
+        common | {"source": source if depth else None, "strategy": name, "transfer_depth": depth, "frozen_depth": 0,
+                  "weighting": "uniform" if depth else None, "seed": seed, "source_seed": seed if depth else None,
+                  "status": "failed" if name == "breaks" else "ok", "key": f"{name}{seed}",
+                  "test_accuracy": None if name == "breaks" else 0.5 + 0.1 * seed}
+        for name, depth in (("scratch", 0), ("fine-tune", 2), ("breaks", 2)) for seed in (0, 1)
+    ]  # fmt: skip
+    rows = conform(rows)
+    part = Part("s", rows, negative_transfer(rows))
+    page.open(write_html(Material("s", [part]), tmp_path / "report.html"))
+    assert dict(zip(cells(page, "strategy"), cells(page, "verdict"), strict=True))["breaks"] == "failed"
+    assert set(cells(page, "pair")) == {f"{source} → {target}"}
+    assert page.run("return [...document.querySelectorAll('td.name')].every(td => td.scrollWidth <= td.clientWidth)")
+    page.open(tmp_path / "report.html", "c/1")
+    assert "failed" in page.run("return document.body.innerText")
+    assert page.complaints() == []
 
 
 def test_filters_choose_by_pair_strategy_size_and_verdict_together(page, report):

@@ -80,6 +80,8 @@ def test_what_cannot_be_drawn_is_said():
 def test_names_are_moved_apart_as_little_as_may_be():
     assert apart([0.0, 10.0, 20.0], 5).tolist() == [0, 10, 20]
     assert apart([10.0, 10.0, 30.0], 5) == pytest.approx([7.5, 12.5, 30])
+    assert apart([9.0, 10.0], 5, 0, 10).tolist() == [5, 10]
+    assert apart([0.0, 1.0], 5, 0, 10).tolist() == [0, 5]
     assert np.diff(apart(sorted(np.random.default_rng(0).uniform(0, 3, 20)), 1)).min() > 1 - 1e-9
 
 

@@ -13,7 +13,7 @@ async function comparisonPage(host, index) {
   host.replaceChildren(
     el("a", { class: "back", href: "#comparisons" }, "\u2190 all comparisons"),
     el("h2", {}, `${row.pair}: ${row.strategy}${point(row)}, ${count(row.target_size, "target example")}`),
-    el("p", {}, "Gap ", el("b", {}, points(row.ntg) || "unknown"), row.ntg === null ? "" : " points", row.ntg_low === null ? "" : ` [${points(row.ntg_low)}, ${points(row.ntg_high)}]`, ": ", verdict(row.verdict)),
+    el("p", {}, "Gap ", el("b", {}, points(row.ntg) || "unknown"), row.ntg === null ? "" : " points", row.ntg_low === null ? "" : ` [${points(row.ntg_low)}, ${points(row.ntg_high)}]`, ": ", verdict(row.verdict, row)),
     list([
       ["accuracy from scratch", percent(row.scratch_accuracy)], ["accuracy after transfer", percent(row.transfer_accuracy)],
       ["accuracy of always the majority class", percent(row.majority_accuracy ?? null)],

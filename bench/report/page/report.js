@@ -3,6 +3,7 @@
 
 const meta = JSON.parse(document.getElementById("meta").textContent);
 const VERDICTS = ["negative", "positive", "equivalent", "inconclusive"];
+const LONG = 34; // letters of a name that a column has room for; a longer one takes several lines
 const MARKS = { negative: "\u2717", positive: "\u2713", equivalent: "=", inconclusive: "\u00b7" };
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"];
 const PAGE = 50;
@@ -177,14 +178,16 @@ class Table {
       const shown = column.show ? column.show(value, i) : value === null ? "" : String(value);
       const kind = column.number ? "number" : typeof value === "string" ? "name" : null;
       const linked = at === 0 ? el("a", { href: this.open(i) }, shown) : shown;
-      return el("td", { class: kind, title: kind === "name" ? value : null }, linked);
+      const long = kind === "name" && String(typeof shown === "string" ? shown : value).length > LONG ? " long" : "";
+      return el("td", { class: kind && kind + long, title: kind === "name" ? value : null }, linked);
     });
     const go = (event) => { if (!event.target.closest("a")) location.hash = this.open(i); };
     return el("tr", { class: "open", onclick: go }, ...cells);
   }
 }
 
-const verdict = (value) => el("span", { class: `mark ${value}` }, `${MARKS[value]} ${value}`);
+// A comparison without a gap was not judged: its trials failed, or none of them has its seed in both arms.
+const verdict = (value, row) => row.ntg === null ? el("span", { class: "sub" }, row.n_failed ? "failed" : "none") : el("span", { class: `mark ${value}` }, `${MARKS[value]} ${value}`);
 const varied = (data, names) => names.filter((name) => data.distinct(name).length > 1).map((name) => ({ name, title: words(name) }));
 
 function intervalScale(data) {
@@ -218,7 +221,7 @@ async function comparisonTable(host) {
     { name: "target_size", title: "size", number: true },
     { name: "ntg", title: "gap", number: true, show: (v, i) => el("span", { class: `mark ${data.value("verdict", i)}` }, points(v)) },
     { name: "ntg_low", title: "95 % interval", show: (_, i) => intervalPlot(data.row(i), at) },
-    { name: "verdict", title: "verdict", show: verdict },
+    { name: "verdict", title: "verdict", show: (v, i) => verdict(v, data.row(i)) },
     { name: "p_holm", title: "p corr.", number: true, show: pvalue },
     { name: "scratch_accuracy", title: "scratch", number: true, show: percent },
     { name: "transfer_accuracy", title: "transfer", number: true, show: percent },
