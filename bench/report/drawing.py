@@ -220,7 +220,7 @@ def name_ends(
     scale = axis.figure.dpi / 72
     at = [axis.transData.transform((x, y))[1] / scale for x, y, _, _ in ends]
     bottom, top = (edge / scale for edge in axis.get_window_extent().intervaly)
-    placed = apart(at, gap, bottom, top)  # not beside a title
+    placed = apart(at, gap, bottom + size / 2, top - size / 2)  # not beside a title
     # Names start at one distance, far enough for leaders where some had to move.
     start = 9 if (np.abs(placed - at) > 1.5).any() else 6
     right = max(x for x, *_ in ends)
