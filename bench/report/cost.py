@@ -151,7 +151,7 @@ def _name(axes: np.ndarray) -> list[Annotation]:
         at = [axis.transData.transform((1, line.get_ydata()[-1]))[1] / scale for line in lines]
         base = axis.transAxes.transform((0, 0))[1] / scale
         height = axis.get_window_extent().height / scale
-        places = apart(at, 6.6, base, base + height)
+        places = apart(at, 6.6, base + 2.75, base + height - 2.75)
         for line, name, place in zip(lines, said, places, strict=True):
             colour = line.get_color()
             leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.35, "shrinkA": 0, "shrinkB": 2}

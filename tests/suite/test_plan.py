@@ -256,7 +256,7 @@ def test_recipe_keys_that_came_later_leave_the_keys_of_rows_that_are_stored():
         ({"cards": {"patches": {"version": 2}}}, {"patches"}),
         ({"strategies": [{"strategy": "fine-tune", "depths": [2]}]}, {"printed-digits", "noisy", "patches"}),
     ],
-    ids=str,
+    ids=["recipe", "one source model", "data", "version", "strategies"],
 )
 def test_scratch_and_other_sources_keep_their_keys(changes, sources):
     changed, before = plan(**changes), plan()
