@@ -11,18 +11,27 @@ if TYPE_CHECKING:
 
 ARM = ["target", "backbone", "target_size", "source", "weighting", "strategy", "transfer_depth", "frozen_depth"]
 SHOWN = 5  # arms that are named one by one
+FAR = 10.0  # times a constant prediction's loss: a validation loss above it is a disaster
 REMEDY = "use smaller learning_rates, warmup or clip_norm"
 
 
 def chosen_collapsed(rows: pd.DataFrame) -> pd.Series:
-    """Return whether each row's model comes from a training that collapsed: at the learning rate that was kept."""
+    """Return whether each row's model comes from a training that collapsed, at the learning rate that was kept.
+
+    A model of a checkpoint before the collapse, better than a constant prediction on the examples that it was
+    trained on and no disaster on validation, is sound.
+    """
     import pandas as pd
 
     if not {"collapsed_rates", "learning_rate"} <= set(rows.columns):
         return pd.Series(False, index=rows.index)
     known = rows["collapsed_rates"].fillna("").str.split(", ")
     kept = rows["learning_rate"].map(lambda rate: f"{rate:g}", na_action="ignore")
-    return pd.Series([rate in rates for rates, rate in zip(known, kept, strict=True)], index=rows.index, dtype=bool)
+    hit = pd.Series([rate in rates for rates, rate in zip(known, kept, strict=True)], index=rows.index, dtype=bool)
+    if not {"train_loss", "constant_loss", "val_loss"} <= set(rows.columns):
+        return hit
+    sound = (rows["train_loss"] < rows["constant_loss"]) & (rows["val_loss"] <= FAR * rows["constant_loss"])
+    return hit & ~sound.fillna(False).astype(bool)
 
 
 def warnings(rows: pd.DataFrame) -> list[str]:
@@ -75,7 +84,7 @@ def headline(rows: pd.DataFrame) -> str:
 
 
 def quiet_collapses(rows: pd.DataFrame) -> list[str]:
-    """Say in one sentence at which rates trainings collapsed where validation chose another: that harms no result."""
+    """Say at which rates trainings collapsed where validation chose another, or an earlier step: it harms no result."""
     done = _trained(rows)
     if not {"collapsed_rates", "learning_rate"} <= set(done.columns):
         return []
@@ -84,7 +93,10 @@ def quiet_collapses(rows: pd.DataFrame) -> list[str]:
         return []
     counts = aside["collapsed_rates"].str.split(", ").explode().value_counts()
     rates = ", ".join(f"{rate} ({counts[rate]})" for rate in sorted(counts.index, key=float))
-    return [f"Note: learning rates that collapsed (in so many of {len(done)} trials), where another was kept: {rates}."]
+    return [
+        f"Note: learning rates that collapsed (in so many of {len(done)} trials), where another or an earlier step "
+        f"was kept: {rates}."
+    ]
 
 
 def unlearned(rows: pd.DataFrame) -> list[str]:

@@ -42,7 +42,7 @@ def test_a_rate_that_collapses_beside_a_sound_one_is_a_note_at_the_end():
     assert collapses(rows) == []
     assert headline(rows) == ""
     (note,) = quiet_collapses(rows)
-    assert note.endswith("(in so many of 8 trials), where another was kept: 0.1 (4).")
+    assert note.endswith("(in so many of 8 trials), where another or an earlier step was kept: 0.1 (4).")
     assert negative_transfer(rows).attrs["warnings"] == [note]
     assert not any("collapsed" in finding for finding in findings(negative_transfer(rows)))
 
@@ -78,3 +78,13 @@ def test_what_has_learned_nothing_is_told_from_what_collapsed():
         "learning_rates."
     )
     assert "use smaller" not in said
+
+
+def test_a_model_of_a_step_before_the_collapse_is_sound():
+    before = FINE | {"collapsed_rates": "0.01", "train_loss": 0.5, "val_loss": 0.6}
+    rows = frame(scratch(ACCURACIES, **FINE), transfer([0.5] * 4, **before))
+    assert collapses(rows) == []
+    assert "an earlier step was kept: 0.01 (4)" in quiet_collapses(rows)[0]
+    for lost in ({"train_loss": 0.7}, {"val_loss": 50.0}):  # none the better, and a disaster on other examples
+        rows = frame(scratch(ACCURACIES, **FINE), transfer([0.5] * 4, **before | lost))
+        assert len(collapses(rows)) == 1
