@@ -17,6 +17,8 @@ HINTING = 1.025  # a pixel grid makes letters a little wider than their outlines
 LEADING = 1.2  # of a line, as a multiple of the font's size
 EDGE = 3  # typographic points that a title keeps from the edge of the page and from its neighbour
 MOST_LINES = 7  # of a title
+# Where a line may break: never within a number, nor before its "%".
+BREAKS = re.compile(r"(?<=\s)(?![%\s])|(?<=\w[-_/])(?![\s>])|(?<=[.,:])(?![\d\s])")
 PASSES = 3  # a title that takes another line moves the panels a little, so that it is measured again
 # Shares of a shortened name that its beginning gets; the first that keeps names apart is taken.
 HEADS = (0.5, 0.7, 0.3, 0.9, 0.1)
@@ -89,7 +91,7 @@ def wrapped(text: str, width: float, size: float, *, bold: bool = False, most: i
 def _pieces(text: str, width: float, size: float, bold: bool) -> list[str]:
     """Part a text where a line may break, so that each piece has room."""
     found = []
-    for piece in re.findall(r"[^\s\-_/.,:]*[\s\-_/.,:]+|[^\s\-_/.,:]+", text):
+    for piece in filter(None, BREAKS.split(text)):
         rest = piece
         while text_width(rest.rstrip(), size, bold=bold) > width and len(rest.rstrip()) > 1:
             cut = next((n for n in range(len(rest.rstrip()) - 1, 1, -1)

@@ -175,11 +175,10 @@ def _dress(figure: Figure, axes: np.ndarray, arms: pd.DataFrame, strategies: lis
 
 
 def _name_lines(axis: Axes, named: set[str]) -> list[Annotation]:
-    """Name curves at their right ends; the majority's line goes through."""
-    ends = []
-    right = max(max(line.get_xdata()) for line in axis.lines if line.get_label() in named - {MAJORITY})
+    """Name curves at their right ends; the majority's line ends with the panel."""
+    ends, edge = [], axis.get_xlim()[1]
     for line in axis.lines:
         if line.get_label() in named and len(line.get_xdata()):
-            x = right if line.get_label() == MAJORITY else line.get_xdata()[-1]
+            x = edge if line.get_label() == MAJORITY else line.get_xdata()[-1]
             ends.append((x, line.get_ydata()[-1], strategy_name(str(line.get_label())), line.get_color()))
     return name_ends(axis, ends)

@@ -203,7 +203,7 @@ def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> str:
     seeds, level = part.loc[~part["lost"], "n_seeds"], part["scratch_accuracy"].mean()
     scratch = "" if level != level else f"\nscratch {100 * level:.1f} %"
     majority = majority_of(part)
-    trivial = "" if majority is None else f"\n{MAJORITY} {100 * majority:.1f} %"
+    trivial = "" if majority is None else f"\n{MAJORITY.partition(' ')[0]} {100 * majority:.1f} %"
     lines = f"{counted(size, 'label')}{scratch}{trivial}\n{counted_range(seeds, 'seed')}"
     axis.text(-0.45, depth + 0.45, lines, ha="left", va="top", fontsize=SAID, color=QUIET, linespacing=1.15)
     return lines
