@@ -31,8 +31,9 @@ $(READY): pyproject.toml
 bench: $(READY)
 	$(BIN)/ntbench run experiments/default.toml
 
+# A worker a core, each file in one of them; more than eight take more memory than they save time.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 # Some read MNIST or Fashion-MNIST from the folder that NTBENCH_DATA names. make results SUITES="default depth" runs two.
 SUITES := $(patsubst experiments/%.toml,%,$(wildcard experiments/*.toml))

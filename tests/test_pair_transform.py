@@ -86,7 +86,8 @@ def test_a_shifted_table_is_far_and_harms_like_the_built_in_one(folder, tmp_path
 
 def test_show_says_which_transform_the_networks_see(folder, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    text = f"""target_sizes = [20]
+    text = f"""backbones = ["mlp"]
+    target_sizes = [20]
     data_root = "{folder}"
     STANDARDISE
     tasks.target = {{ table = "{folder}/target.csv" }}

@@ -130,7 +130,7 @@ def _refuse_bomb(path: Path) -> None:
         return  # no archive: older files; or a damaged one, as torch will say
     if held > path.stat().st_size:
         raise DataError(
-            f"{path} is no file that torch.save wrote: unpacked it takes {held:,} bytes, more than it has itself"
+            f"{path} is not a torch.save archive: its uncompressed size ({held:,} bytes) exceeds the file's"
         )
 
 
@@ -138,7 +138,7 @@ def _refuse_growth(path: Path) -> None:
     """Refuse a file whose reading would take memory or time beyond all measure."""
     try:
         found = growth(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DataError(f"{path} is damaged or not a file that torch.save wrote: {error}") from error
     if found:
         raise DataError(f"{path} holds more than a state dict needs ({found}); save the model's state_dict() alone")

@@ -53,6 +53,8 @@ def suites_of(folder: Path, stored: Stored) -> tuple[list[Suite], list[str]]:
     for name, run in last.items():
         try:
             suite = Suite.from_run(run["config"], folder)
+            if suite.name != name:
+                raise BenchError(f'its configuration is that of "{suite.name}"')
             _refuse_plugins(suite)
             suites.append(load_suite(suite, files=False))
         except (BenchError, KeyError, TypeError, ValueError) as error:
@@ -111,7 +113,7 @@ def statistics_of(config: dict[str, Any]) -> dict[str, Any]:
         return Statistics.model_validate(config.get("statistics", {})).model_dump()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise BenchError(f"its [statistics] are none: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise BenchError(f"invalid [statistics] table: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def with_examples(options: dict[str, Any], folder: Path) -> dict[str, Any]:

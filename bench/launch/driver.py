@@ -200,7 +200,7 @@ def _interruptible(launcher: Launcher, progress: Progress) -> Iterator[list[int]
             raise KeyboardInterrupt
         # The signal may have come in the middle of a write to the same stream, which forbids another.
         with suppress(RuntimeError):
-            progress.note("stopping when what is in flight is done; Ctrl-C again stops at once")
+            progress.note("finishing trials in flight; Ctrl-C again to abort")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

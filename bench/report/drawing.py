@@ -108,7 +108,8 @@ def gap_scale_ticks(axis: Axis, largest: float, *, size: float | None = None) ->
 
 def gap_axis(axis: Axes, which: str, low: float, high: float) -> None:
     """Give an axis of gaps (fractions) from `low` to `high` a scale that is linear around 0, in points."""
-    room = 0.06 * (np.arcsinh(high / SMALL) - np.arcsinh(low / SMALL))
+    # Gaps that are all alike still need an axis around them.
+    room = 0.06 * max(np.arcsinh(high / SMALL) - np.arcsinh(low / SMALL), 1.0)
     ends = SMALL * np.sinh([np.arcsinh(low / SMALL) - room, np.arcsinh(high / SMALL) + room])
     getattr(axis, f"set_{which}scale")("asinh", linear_width=SMALL)
     getattr(axis, f"set_{which}lim")(*ends)

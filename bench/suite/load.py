@@ -258,7 +258,7 @@ def check(suite: Suite, files: bool = True) -> list[Problem]:
     for field in ("target_sizes", "weighting", "measures"):
         counts = Counter(str(v) for v in getattr(suite, field))
         for value in sorted(value for value, count in counts.items() if count > 1):
-            problems.append(Problem(field, f"{value} stands there twice"))
+            problems.append(Problem(field, f"duplicate value {value}"))
     if not suite.seeds:
         problems.append(Problem("seeds", "at least one seed is needed"))
     return list(dict.fromkeys(problems))
@@ -273,7 +273,7 @@ def _check_extent(suite: Suite, points: int, problems: list[Problem]) -> None:
     models *= len(set(sources)) if alike else len(sources) * len(suite.weighting)
     for what, count, most in (("trials", trials, MAX_TRIALS), ("source models", models, MAX_MODELS)):
         if count > most:
-            problems.append(Problem("pairs", f"come to {count:,} {what}; at most {most:,} are possible: divide them"))
+            problems.append(Problem("pairs", f"expand to {count:,} {what} (limit {most:,}); split the suite"))
 
 
 def _check_backbones(suite: Suite, problems: list[Problem]) -> tuple[dict[int, BackboneSpec], int]:

@@ -63,6 +63,10 @@ class Recipe(_Part):
         Where validation data come from: `validation_share` of the labelled target examples,
         `validation_size` further examples of the pool, which are then stated to be used, or the whole
         validation split that comes with the data.
+    validation_share : float
+        Share of the labelled examples that validation = "cut" takes.
+    validation_size : int, optional
+        Further examples that validation = "extra" takes; for it alone.
     augment : tuple of {"flip", "shift"}
         Random changes to training images, anew each step; frozen blocks are then run each step too.
     refit : bool

@@ -75,7 +75,7 @@ def test_names_of_one_content_are_not_taken_for_changed_data(ran, tmp_path):
     said = []
     loaded = Suite.model_validate(suite())
     read_data(loaded, read_stored(ran[0]), tmp_path, "cpu", EVERYTHING, said.append, lambda: None)
-    assert said == []
+    assert not any("stored rows" in note for note in said)
 
 
 def test_every_value_has_an_interval_that_holds_it(ran):

@@ -17,6 +17,7 @@ from bench.tasks.changes_inputs import inversion
 from bench.tasks.changes_labels import label_noise
 from bench.tasks.changes_mix import mix
 from bench.tasks.fit import fit
+from bench.tasks.standardise import standardise
 
 
 def make(name, root, path, **arguments):
@@ -158,8 +159,8 @@ def test_a_validation_table(tmp_path):
         frame(n, n).to_csv(tmp_path / name, index=False)
     task = make("table", tmp_path, "a.csv", val_path="v.csv", test_path="t.csv")
     assert (len(task.y), task.n_val, len(task.y_test)) == (20, 6, 8)
-    raw = make("table", tmp_path, "a.csv", val_path="v.csv", test_path="t.csv", standardise=False)
-    assert np.allclose(task.x_val, (raw.x_val - raw.x.mean(0)) / raw.x.std(0), atol=1e-5)
+    seen = standardise(task, task)
+    assert np.allclose(seen.x_val, (task.x_val - task.x.mean(0)) / task.x.std(0), atol=1e-5)
     with pytest.raises(DataError, match="either split, or test_path"):
         make("table", tmp_path, "a.csv", val_path="v.csv", split="b")
 
@@ -167,7 +168,7 @@ def test_a_validation_table(tmp_path):
 def test_a_group_column_is_not_torn_and_no_input(tmp_path):
     frame(60).assign(site=[f"s{k // 4}" for k in range(60)]).to_csv(tmp_path / "a.csv", index=False)
     task = make("table", tmp_path, "a.csv", group="site", standardise=False)
-    site = {row: k // 4 for k, row in enumerate(frame(60)["a"].astype(np.float32).tolist())}
+    site = {row: k // 4 for k, row in enumerate(frame(60)["a"].tolist())}
     train, test = ({site[v] for v in x[:, 0].tolist()} for x in (task.x, task.x_test))
     assert task.shape == (2,)
     assert not train & test
