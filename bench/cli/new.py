@@ -27,8 +27,8 @@ image_size   = 16                                       # every image is brought
 {plugins}
 [tasks]
 # Put your own in place of these two (paths are relative to this file):
-#   {{ folder = "data/xrays", image_size = 64 }}          one folder of images per class, or train/ and test/ of them
-#   {{ npz = "data/mine.npz" }}                           arrays x and y, perhaps x_test and y_test
+#   {{ folder = "data/xrays", image_size = 64 }}          one folder of images per class, or of train/, val/, test/
+#   {{ npz = "data/mine.npz" }}                           x and y, perhaps x_val, x_test, ...; or MedMNIST's names
 #   {{ table = "data/mine.csv", label = "species" }}      rows of numbers; use backbones = ["mlp"]
 {name}-source = {{ task = "{source}" }}
 {name}-target = {{ task = "digits" }}
