@@ -35,8 +35,9 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
 
     rows = results_of(suite, folder)
     options = with_examples(suite.statistics.model_dump(), folder)
-    written = write_report(rows, folder, header_of(folder), **options)
-    written.append(write_provenance(made_of(folder), folder))
+    made = made_of(folder)
+    written = write_report(rows, folder, header_of(folder), tasks=made.tasks, **options)
+    written.append(write_provenance(made, folder))
     comparisons = negative_transfer(rows, **options)
     if len(comparisons):
         print_comparisons(comparisons, NEAR)

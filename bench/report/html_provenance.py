@@ -70,7 +70,9 @@ def _class_counts(card: dict[str, Any]) -> dict[str, Any]:
     if len(test) != len(names):
         return {"counts": ", ".join(f"{c} {a:,}" for c, a in zip(names, train, strict=True)), "majority": ""}
     known = Card.from_json(card)
-    share = f"{names[known.majority]} {100 * known.majority_accuracy:.1f} %" if known.majority_accuracy else ""
+    share = (
+        f"{names[known.majority]} {100 * known.majority_accuracy:.1f} %" if known.majority_accuracy is not None else ""
+    )
     each = zip(names, train, test, strict=True)
     return {"counts": ", ".join(f"{c} {a:,} + {b:,}" for c, a, b in each), "majority": share}
 

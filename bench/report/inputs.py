@@ -1,13 +1,40 @@
-"""Sentences on how the inputs of a run's tables were transformed."""
+"""Sentences on the data of a run: what its tasks hold, and how tables were transformed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from bench.schema import BY_OWN, BY_TARGET
+from bench.trial import Card
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SHOWN_CLASSES = 12
+
+
+def task_sentences(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Say of every task the examples of its classes, and what was done to its data.
+
+    Parameters
+    ----------
+    tasks : iterable of mapping
+        Cards, as a ledger keeps them; those of versions that did not count classes are left out.
+    """
+    said = []
+    for card in (Card.from_json(dict(values)) for values in tasks if values.get("class_counts")):
+        counts = [f"{name} {count:,}" for name, count in zip(card.classes, card.class_counts, strict=True)]
+        if card.test_counts:
+            counts = [f"{text} + {count:,}" for text, count in zip(counts, card.test_counts, strict=True)]
+        more = f", ... and {len(counts) - SHOWN_CLASSES} more classes" if len(counts) > SHOWN_CLASSES else ""
+        notes = "".join(f"; {note}" for note in card.notes)
+        said.append(
+            f"{card.name}: {card.n_train:,} examples to train on and {card.n_test:,} to test on "
+            f"({', '.join(counts[:SHOWN_CLASSES])}{more}){notes}."
+        )
+    return said
 
 
 def transform_sentences(rows: pd.DataFrame) -> list[str]:

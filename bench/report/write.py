@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -13,7 +13,7 @@ from bench.report.figures import panels
 from bench.report.files import write_file
 from bench.report.findings import findings
 from bench.report.grid import NEAR
-from bench.report.inputs import transform_sentences
+from bench.report.inputs import task_sentences, transform_sentences
 from bench.report.style import figure_style
 from bench.report.table import format_table
 from bench.report.weightings import sentences, share_tables, weighted
@@ -33,6 +33,7 @@ def write_report(
     out: str | Path,
     header: Mapping[str, Any] | None = None,
     *,
+    tasks: Iterable[Mapping[str, Any]] = (),
     near: str = NEAR,
     **options: Any,
 ) -> list[Path]:
@@ -54,6 +55,8 @@ def write_report(
         Folder; made if need be.
     header : mapping, optional
         Provenance, written at the end of the page.
+    tasks : iterable of mapping
+        Cards of the tasks, as a ledger keeps them: the page says what data they hold.
     near : str
         Measure of similarity that sorts sources.
     **options
@@ -89,7 +92,7 @@ def write_report(
     if weights is not None:
         written.append(_write_text(out / "weightings.csv", weights.to_csv(index=False, lineterminator="\n")))
     figures = write_figures(rows, comparisons, out, near=near, brief=True)
-    page = _page(rows, comparisons, weights, table, figures, header or {}, near)
+    page = _page(rows, comparisons, weights, table, figures, header or {}, near, task_sentences(tasks))
     return [_write_text(out / "report.md", page), *written, *figures]
 
 
@@ -138,12 +141,12 @@ def _page(
     figures: list[Path],
     header: Mapping[str, Any],
     near: str,
+    data: list[str],
 ) -> str:
     suites = ", ".join(sorted(rows["suite"].dropna().unique())) or "run"
     parts = [f"# Negative transfer in {suites}", "## Findings", _bullets(findings(comparisons, near=near))]
-    transformed = transform_sentences(rows)
-    if transformed:
-        parts += ["## Inputs", _bullets(transformed)]
+    if inputs := [*data, *transform_sentences(rows)]:
+        parts += ["## Inputs", _bullets(inputs)]
     if weights is not None:
         parts += ["## Weighting the source's examples", _bullets(sentences(weights)), share_tables(weights)]
     cautions = [*rows.attrs.get("warnings", []), *comparisons.attrs["warnings"], *_failures(rows)]

@@ -237,3 +237,11 @@ def test_what_was_cut_and_what_the_data_hold_is_said(home, ntbench, monkeypatch)
     assert checked.code == 0
     assert "photos" in checked.out
     assert "val" in checked.out  # where train and val come alone, val is the test set, which is said
+    page = Path("runs/images/report.md").read_text()
+    assert "- photos: 60 examples to train on and 24 to test on (ants 30 + 12, bees 30 + 12); images: " in page
+    assert "test set: the 24 examples of the given validation split" in page
+    tables = Path("runs/tables/report.md").read_text()
+    assert (
+        "Source and target tables were standardised alike, by the train pool of the target (bare, far -> clinic)."
+        in tables
+    )
