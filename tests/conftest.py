@@ -21,6 +21,19 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays_registered():
+    """Take out again what a test registers, so that none depends on which others ran before it in its process."""
+    from bench.registry import BACKBONES, CHANGES, MEASURES, STRATEGIES, TASKS, WEIGHTINGS
+
+    kinds = (TASKS, CHANGES, BACKBONES, STRATEGIES, WEIGHTINGS, MEASURES)
+    before = [set(kind._entries) for kind in kinds]
+    yield
+    for kind, known in zip(kinds, before, strict=True):
+        for name in [name for name, entry in kind._entries.items() if name not in known and not entry.built_in]:
+            del kind._entries[name]
+
+
 @pytest.fixture(scope="session")
 def small_suite() -> dict:
     """A suite that runs in a second or two: one pair and its noisy twin, one small network."""

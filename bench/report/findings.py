@@ -109,6 +109,8 @@ def _strategies(known: pd.DataFrame, head: dict[tuple, Head], failed: set[tuple]
     part = known[known["how"].isin(whole)]
     mean = _means(part, "how")
     best, worst = mean.idxmin(), mean.idxmax()
+    if best == worst:  # all alike
+        return None
 
     def says(how: Head) -> str:
         negative = int((part.loc[part["how"] == how, "verdict"] == "negative").sum())

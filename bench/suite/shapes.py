@@ -64,6 +64,6 @@ def shape_problems(
             problem = refuses(spec, shape)
             if problem:
                 told = problem.partition(", got ")[0] if UNKNOWN in shape else problem
-                what = f'target "{target}"' if images else f'target "{target}", a table'
+                what = f'target "{target}"' if images else f'target "{target}", a table: try "mlp"'
                 found.append(Problem(f"backbones[{index}]", f"{told} ({what})"))
     return found

@@ -181,8 +181,9 @@ def take(frame: DataFrame, name: str, path: Path) -> Series:
     column = frame[locate(frame, name, path)]
     gaps = np.flatnonzero(column.isna().to_numpy())
     if len(gaps):
+        many = "1 missing value" if len(gaps) == 1 else f"{len(gaps)} missing values"
         raise DataError(
-            f'{path}: column "{name}" has {len(gaps)} missing values, the first in row {gaps[0] + 1}; '
+            f'{path}: column "{name}" has {many}, the first in row {gaps[0] + 1}; '
             'missing = "drop" leaves such rows out, missing = "fill" fills gaps in features'
         )
     return column

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import pytest
 from cli_suite import SUITE
 
-from bench.registry import BACKBONES, CHANGES, MEASURES, STRATEGIES, TASKS, WEIGHTINGS
-
 
 @dataclass
 class Result:
@@ -39,16 +37,6 @@ def suite(tmp_path):
     path = tmp_path / "small.toml"
     path.write_text(SUITE)
     return path
-
-
-@pytest.fixture(autouse=True)
-def _no_plug_ins_left():
-    """Take out again what a test's plug-ins register; built-in names stay."""
-    yield
-    for kind in (TASKS, CHANGES, BACKBONES, STRATEGIES, WEIGHTINGS, MEASURES):
-        for name, entry in list(kind._entries.items()):
-            if entry.function.__module__.startswith("ntbench_plugin_"):
-                del kind._entries[name]
 
 
 @pytest.fixture(scope="session")

@@ -140,8 +140,16 @@ def test_a_wrong_backbone_hides_no_strategy_and_no_depth(tmp_path, ntbench):
 @pytest.mark.parametrize(
     ("rest", "target", "said"),
     [
-        ("", "moons", 'backbone "cnn" needs images (C, H, W), got inputs of shape (2,) (target "moons", a table)'),
-        ('[tasks]\nt = { table = "t.csv" }', "t", 'backbone "cnn" needs images (C, H, W) (target "t", a table)'),
+        (
+            "",
+            "moons",
+            'backbone "cnn" needs images (C, H, W), got inputs of shape (2,) (target "moons", a table: try "mlp")',
+        ),
+        (
+            '[tasks]\nt = { table = "t.csv" }',
+            "t",
+            'backbone "cnn" needs images (C, H, W) (target "t", a table: try "mlp")',
+        ),
         ("", "digits", 'backbone "alexnet" needs images of at least 63 x 63 pixels, got 8 x 8 (target "digits")'),
         ("image_size = 40", "digits", "at least 63 x 63 pixels, got 40 x 40"),
         ('image_size = 40\n[tasks]\nf = { folder = "f" }', "f", "at least 63 x 63 pixels, got 40 x 40"),

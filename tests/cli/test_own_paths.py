@@ -86,7 +86,7 @@ def keys_of(folder):
 
 @pytest.mark.parametrize(
     ("kind", "form"),
-    [(kind, "relative") for kind in KINDS] + [("table", form) for form in ("absolute", "parent", "home", "link")],
+    [(kind, form) for kind in KINDS for form in ("relative", "absolute", "parent", "home", "link")],
 )
 def test_rows_are_found_again_in_whatever_form_their_data_are_named(kind, form, tmp_path, ntbench, monkeypatch):
     home = tmp_path / "study"

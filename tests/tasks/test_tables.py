@@ -117,7 +117,7 @@ def test_what_fills_gaps_has_not_seen_the_test_set_that_the_protocol_cuts(tmp_pa
 def test_a_gap_in_the_label_and_a_column_of_gaps(tmp_path):
     data = with_gaps().drop(columns=["kind", "part"])
     data.assign(label=[None, *[0.0, 1.0, 1.0] * 13]).to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(DataError, match='"label" has 1 missing values'):
+    with pytest.raises(DataError, match='"label" has 1 missing value,'):
         make(tmp_path, "a.csv", missing="fill")
     assert make(tmp_path, "a.csv", missing="drop").classes == ("0", "1")
     data.assign(b=np.nan).to_csv(tmp_path / "a.csv", index=False)
