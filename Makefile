@@ -31,9 +31,9 @@ $(READY): pyproject.toml
 bench: $(READY)
 	$(BIN)/ntbench run experiments/default.toml
 
-# A worker a core, each file in one of them; more than eight take more memory than they save time.
+# A worker a core, each file in one of them; of more than four, each with two gigabytes, memory would be short.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 # Some read MNIST or Fashion-MNIST from the folder that NTBENCH_DATA names. make results SUITES="default depth" runs two.
 SUITES := $(patsubst experiments/%.toml,%,$(wildcard experiments/*.toml))
