@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 
-.PHONY: help install bench test results paper paper-files benchmarks reliability lint clean
+.PHONY: help install bench test results paper paper-files benchmarks reliability compare lint clean
 
 help:
 	@echo "make bench       install, run the default suite, print its table and where the report is"
@@ -15,6 +15,7 @@ help:
 	@echo "make paper-files rebuild the paper's numbers, tables and figures from results/"
 	@echo "make benchmarks  measure speed against other ways; writes results/benchmarks/ratios.csv"
 	@echo "make reliability kill, fill, damage and lock runs; writes results/reliability/faults.csv"
+	@echo "make compare     run suites in this checkout and in BASE=<another>, and compare them to the bit"
 	@echo "make lint        check style"
 	@echo "make clean       remove $(VENV) (runs and results stay)"
 
@@ -74,6 +75,11 @@ benchmarks: $(READY)
 # About half an hour. ARGS names some faults: make reliability ARGS="'torn last line' --tries 5".
 reliability: $(READY)
 	$(BIN)/python -m tests.reliability $(ARGS)
+
+# About half an hour on two cores. ARGS names suites and seeds: make compare BASE=../before ARGS="--suite default:0-1".
+compare: $(READY)
+	@test -n "$(BASE)" || { echo "make compare needs the other checkout: make compare BASE=../before" >&2; exit 2; }
+	@$(BIN)/python -m tests.compare_checkouts "$(BASE)" . $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

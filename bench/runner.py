@@ -22,7 +22,7 @@ from bench.records import describe_error, failed_trial, listed, row_of
 from bench.registry import MEASURES
 from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
-from bench.suite.packing import HELD, place_of
+from bench.suite.packing import HELD, place_of, shared
 from bench.suite.plan import Plan
 from bench.tasks.arrays import memory_limit
 from bench.tasks.base import Task
@@ -212,9 +212,11 @@ class Runner:
         return source, np.sort(split_pool(*known, len(source.y), model.seed, recipe, source.classes).validation)
 
     def run_trials(self, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-        """Run trials of one target, backbone, size and path; a record each."""
+        """Run trials that :func:`bench.suite.packing.shared` says may be trained together; a record each."""
         began = time.perf_counter()
         plan, first = self.plan, trials[0]
+        # Its strategy is read for all of them below.
+        assert len({shared(plan, trial) for trial in trials}) == 1, "trials that differ in more than their lanes"
         shape = plan.input_shape(first.target)
         target = self.task(first.target, shape, plan.standardised_by(first.target, first.target))
         layout = self._layout(first.backbone, shape)

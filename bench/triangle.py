@@ -8,10 +8,14 @@ al. (2014) call (k, k) AnB and (k, 0) AnB+. A path changes f on the way.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from bench.errors import BenchError
+
+# On a field of Strategy: trials that are trained together may differ in it, since it is read trial by trial.
+_PER_LANE = {"per_lane": True}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class Phase:
 class Strategy:
     """How the target model starts and is trained.
 
+    Trials are trained together where their strategies agree in every field but those that are declared to be
+    per lane; see :attr:`shared`. A field that is added, here or in a subclass, keeps them apart until it is.
+
     Parameters
     ----------
     name : str
@@ -61,11 +68,11 @@ class Strategy:
         For a point outside the triangle 0 <= f <= n.
     """
 
-    name: str
-    transfer: int
+    name: str = field(metadata=_PER_LANE)
+    transfer: int = field(metadata=_PER_LANE)
     path: tuple[Phase, ...] = ()
-    keep_head: bool = False
-    copied_lr: float | None = None
+    keep_head: bool = field(default=False, metadata=_PER_LANE)
+    copied_lr: float | None = field(default=None, metadata=_PER_LANE)
     steps: float = 1.0
     joint: bool = False
 
@@ -112,6 +119,15 @@ class Strategy:
     def trained(self) -> bool:
         """Whether anything is trained at all."""
         return bool(self.path)
+
+    @cached_property
+    def shared(self) -> tuple[object, ...]:
+        """What the strategies of trials that are trained together have in common: their fields, but those per lane.
+
+        What trains nothing is tested at the cut of its transfer depth, which all of them must share then.
+        """
+        common = tuple(getattr(self, f.name) for f in fields(self) if not f.metadata.get("per_lane"))
+        return common if self.trained else (*common, self.transfer)
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: everything but the name."""

@@ -31,6 +31,14 @@ def place_of(plan: Plan, unit: Trial | SourceModel) -> int:
     return unit.seed + zlib.crc32(f"{unit.model.source} {unit.model.weighting} {strategy.identity()}".encode())
 
 
+def shared(plan: Plan, trial: Trial) -> Hashable:
+    """Return what trials that are trained together have in common, and may thus be read from any of them."""
+    strategy, common = plan.strategy(trial), (trial.target, trial.backbone, trial.target_size)
+    if strategy.joint:
+        common += (trial.model.source, trial.model.weighting)
+    return (*common, strategy.shared)
+
+
 def pack_trials(plan: Plan, trials: Iterable[Trial]) -> Iterator[Group]:
     """Group trials whose networks and batches have the same shapes, as many as there are lanes.
 
@@ -69,12 +77,7 @@ def _lanes(plan: Plan, trial: Trial) -> int:
 def _groups(plan: Plan, trials: list[Trial], start: int) -> Iterator[Group]:
     alike: dict[Hashable, list[Trial]] = {}
     for trial in trials:
-        strategy = plan.strategy(trial)
-        # What trains nothing keeps the head and reads the cut at its transfer depth.
-        shape = (trial.target_size, strategy.path, strategy.steps, 0 if strategy.trained else strategy.transfer)
-        if strategy.joint:
-            shape += (trial.model.source, trial.model.weighting)
-        alike.setdefault(shape, []).append(trial)
+        alike.setdefault(shared(plan, trial), []).append(trial)
     for found in alike.values():
         for stack in _stacks(found, lambda trial: place_of(plan, trial), _lanes(plan, found[0])):
             yield Group(stack, start)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from bench.suite import Plan, load_suite
 from bench.suite.packing import HELD, pack_models, pack_trials, place_of
 from bench.trial import Card
+from bench.triangle import Phase, Strategy
 
 SUITE = {
     "backbones": ["cnn", {"backbone": "mlp", "widths": [8], "name": "mlp"}],
@@ -43,6 +46,93 @@ def test_every_trial_is_in_one_group_of_like_trials_with_places_of_their_own(lan
         assert len({(t.target, t.backbone, t.target_size, plan.strategy(t).path) for t in group.members}) == 1
         places = [place_of(plan, t) % lanes for t in group.members]
         assert len(set(places)) == len(places) <= lanes
+
+
+@dataclass(frozen=True)
+class Adapted(Strategy):
+    """A strategy with one more field, as somebody may add it."""
+
+    adapt: str = "full"
+
+    def identity(self):
+        return super().identity() | {"adapt": self.adapt}
+
+
+BASE = Adapted("base", 2, (Phase(0),))
+ALONE = Adapted("alone", 0, (Phase(0),))
+# Field -> (a strategy, another that differs in that field, whether trials of both may be trained together).
+FIELDS = {
+    "name": (BASE, replace(BASE, name="other"), True),
+    "transfer": (BASE, replace(BASE, transfer=1), True),
+    "keep_head": (BASE, replace(BASE, keep_head=True), True),
+    "copied_lr": (BASE, replace(BASE, copied_lr=1.0), True),
+    "path": (BASE, replace(BASE, path=(Phase(1),)), False),
+    "steps": (BASE, replace(BASE, steps=2.0), False),
+    "joint": (ALONE, replace(ALONE, joint=True), False),
+    "adapt": (BASE, replace(BASE, adapt="bias"), False),
+}
+
+
+def plan_with(*strategies):
+    """A plan of one backbone with just these strategies, eight lanes wide."""
+    plan = plan_of(lanes=8, backbones=["cnn"], seeds=4, target_sizes=[20], strategies=["scratch"])
+    plan.strategies = [list(strategies)]
+    plan._strategy_digests = [[strategy.name + str(strategy.identity()) for strategy in strategies]]
+    return plan
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_trials_whose_strategies_differ_in_a_field_are_trained_together_only_where_it_is_per_lane(name):
+    one, other, together = FIELDS[name]
+    assert [f.name for f in fields(one) if getattr(one, f.name) != getattr(other, f.name)] == [name]
+    plan = plan_with(one, other)
+    # Seeds of their own, and so places of their own.
+    trials = [trial for trial in plan.trials() if trial.seed // 2 == trial.strategy]
+    groups = [{plan.strategy(trial) for trial in group.members} for group in pack_trials(plan, trials)]
+    assert set().union(*groups) == {one, other}
+    assert any(len(group) == 2 for group in groups) is together
+
+
+def test_every_field_of_a_strategy_is_among_those():
+    assert set(FIELDS) == {f.name for f in fields(Adapted)}
+
+
+def test_what_trains_nothing_is_tested_together_at_one_transfer_depth_alone():
+    plan = plan_with(Strategy("zero-shot", 2, keep_head=True), Strategy("shallow", 1, keep_head=True))
+    for group in pack_trials(plan, plan.trials()):
+        assert len({plan.strategy(trial) for trial in group.members}) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, together) in FIELDS.items() if not together])
+def test_trials_that_must_not_be_trained_together_are_refused(name):
+    import torch
+
+    from bench.runner import Runner
+
+    plan = plan_with(*FIELDS[name][:2])
+    by_strategy = {trial.strategy: trial for trial in plan.trials()}
+    with pytest.raises(AssertionError, match="differ in more than their lanes"):
+        Runner(plan, Path(), Path(), torch.device("cpu")).run_trials(list(by_strategy.values()))
+
+
+def test_fields_per_lane_are_read_from_each_trial(small_suite, tmp_path):
+    import bench
+    from bench.launch.alone import run_alone
+    from bench.store import read_stored
+
+    tuned = {"transfer": 2, "freeze": 0}
+    strategies = ["layer-transfer-tuned", {"name": "equal", "copied_lr": 1.0, **tuned}]
+    strategies += [{"name": "kept", "keep_head": True, **tuned}]
+    suite = load_suite({**small_suite, "strategies": strategies, "target_sizes": [20], "seeds": 1, "lanes": 8})
+    rows = bench.run(suite, tmp_path, jobs=0).set_index("key")
+    stored = read_stored(tmp_path)
+    plan = Plan.of(suite, stored)
+    (group, *_) = sorted(pack_trials(plan, plan.trials()), key=lambda group: -len(group.members))
+    assert len({plan.strategy(trial) for trial in group.members}) > 2
+    for trial in group.members:
+        row = run_alone(plan, trial, stored, tmp_path, "cpu")["row"]
+        del row["seconds"], row["key"]
+        assert row == rows.loc[trial.key, list(row)].where(rows.loc[trial.key, list(row)].notna(), None).to_dict()
 
 
 @pytest.mark.parametrize("lanes", [1, 4])
