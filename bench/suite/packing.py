@@ -72,11 +72,14 @@ def _groups(plan: Plan, trials: list[Trial], start: int) -> Iterator[Group]:
         strategy = plan.strategy(trial)
         # What trains nothing keeps the head and reads the cut at its transfer depth.
         shape = (trial.target_size, strategy.path, strategy.steps, 0 if strategy.trained else strategy.transfer)
+        shape += (strategy.adapt,)
         if strategy.joint:
             shape += (trial.model.source, trial.model.weighting)
         alike.setdefault(shape, []).append(trial)
     for found in alike.values():
-        for stack in _stacks(found, lambda trial: place_of(plan, trial), _lanes(plan, found[0])):
+        first = found[0]
+        lanes = plan.lanes(first.backbone, plan.input_shape(first.target), plan.strategy(first))
+        for stack in _stacks(found, lambda trial: place_of(plan, trial), lanes):
             yield Group(stack, start)
 
 
