@@ -55,8 +55,8 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cli": (
         ("cli", "__main__"),
         (
-            _GROUND, "suite", "tasks", "backbones", "transfer", "training", "similarity", "launch", "stats", "report",
-            "api",
+            _GROUND, "suite", "tasks", "backbones", "transfer", "adaptations", "training", "similarity", "launch",
+            "stats", "report", "api",
         ),
     ),
 }  # fmt: skip

@@ -25,8 +25,8 @@ class Adaptation:
     """
 
     def trains(self, layer: nn.Module, name: str) -> bool:
-        """Whether the parameter `name` of `layer` trains, a parameter of the layer's own: "weight", "bias", ..."""
-        raise NotImplementedError
+        """Whether the parameter `name` of `layer` trains, one of the layer's own: "weight", "bias", ..."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method trains(layer, name)")
 
     def extend(self, block: nn.Module) -> nn.Module:
         """Return a block with new parameters: itself, changed in place, or another module around it.

@@ -4,4 +4,5 @@ BUILTIN: dict[str, str] = {
     "full": "bench.adaptations.full",
     "bias": "bench.adaptations.bias",
     "norm": "bench.adaptations.norm",
+    "lora": "bench.adaptations.lora",
 }

@@ -11,6 +11,7 @@ import torch
 import bench
 from bench.adaptations.apply import adapt, trains_nothing
 from bench.backbones.base import build
+from bench.backbones.stack import Stack
 from bench.errors import BenchError, SuiteError
 from bench.suite.adaptations import read_adaptation
 from bench.suite.load import load_suite
@@ -22,7 +23,7 @@ from bench.training.data import Data
 from bench.training.fit import fit
 from bench.training.inputs import Held
 from bench.training.lanes import Lane, Layout
-from bench.training.loop import Start
+from bench.training.loop import Optimizer, Start
 from bench.training.protocol import Split
 from bench.transfer.start import trainable_parameters
 from bench.triangle import FULL, Phase, Strategy
@@ -198,7 +199,7 @@ def test_what_is_wrong_is_said_with_its_place(entry, said):
 
 
 def with_strategies(suite, *entries, **changes):
-    return {**suite, "strategies": ["feature-extraction", *entries], **changes}
+    return {**suite, "measures": [], "strategies": ["feature-extraction", *entries], **changes}
 
 
 def test_an_adaptation_that_finds_nothing_is_refused_before_anything_trains(small_suite, tmp_path):
@@ -223,7 +224,7 @@ def test_different_adaptations_are_never_trained_together(small_suite):
 
 def test_a_suite_runs_into_the_table_and_goes_on_where_it_stopped(small_suite, tmp_path):
     adapted = [{"strategy": "fine-tune", "adapt": name} for name in ("bias", "norm")]
-    joint = [{"strategy": "joint", "adapt": "bias"}]
+    joint = [{"strategy": "joint", "adapt": name} for name in ("bias", "lora")]
     changes = {"backbones": NORMED, "target_sizes": [20], "weighting": ["l2rw"], "lanes": 2}
     changes["pairs"] = [{"target": "digits", "source": "source"}]
     suite = with_strategies(small_suite, "fine-tune", *adapted, *joint, **changes)
@@ -240,13 +241,13 @@ def test_a_suite_runs_into_the_table_and_goes_on_where_it_stopped(small_suite, t
     whole = bench.load_results(tmp_path / "whole").set_index("key")
     assert set(whole.index) == set(known.index)
     assert (whole.loc[known.index, "test_loss"] == known["test_loss"]).all()
-    names = {"fine-tune": 2, "fine-tune+bias": 2, "fine-tune+norm": 2, "joint+bias": 1}
+    names = {"fine-tune": 2, "fine-tune+bias": 2, "fine-tune+norm": 2, "joint+bias": 1, "joint+lora": 1}
     gaps = bench.negative_transfer(rows)
     counted = gaps[gaps["weighting"] == "uniform"]["strategy"].value_counts()
     assert {name: counted[name] for name in names} == names
     arms = rows[(rows["frozen_depth"] == 0) & (rows["weighting"] == "uniform").fillna(False)].groupby("strategy")
     assert dict(arms["adapt"].first().dropna()) == {
-        "fine-tune+bias": "bias", "fine-tune+norm": "norm", "joint+bias": "bias",
+        "fine-tune+bias": "bias", "fine-tune+norm": "norm", "joint+bias": "bias", "joint+lora": "lora",
     }  # fmt: skip
     trained = arms["trainable_parameters"].first()
     assert trained["fine-tune+bias"] < trained["fine-tune+norm"] < trained["fine-tune"]
@@ -263,3 +264,116 @@ def test_only_a_subclass_can_be_registered():
 
     with pytest.raises(BenchError, match="declare it with lanes=False"):
         bench.adaptation("adds")(Adds)
+
+
+# LoRA
+
+
+def lora(freeze=1, **arguments):
+    made, how = network(0), strategy("lora", freeze, **arguments)
+    adapt(made, how, "data", 0)
+    return made, how
+
+
+def test_lora_begins_as_the_network_it_is_given():
+    made, _ = lora(0)
+    x = torch.randn(4, *SHAPE, dtype=torch.float64)
+    assert torch.equal(made.eval()(x), network(0).eval()(x))
+    assert made.added == {
+        f"blocks.conv{k}.0.parametrizations.weight.0.{part}" for k in (1, 2, 3) for part in ("a", "b")
+    }
+
+
+def test_lora_is_an_explicit_sum_of_w_and_b_a():
+    made, _ = lora(0, rank=2, alpha=3.0)
+    generator = torch.Generator().manual_seed(0)
+    values = {name: torch.randn(p.shape, generator=generator).double() for name, p in made.named_parameters()}
+    made.load_state_dict({**made.state_dict(), **values})
+    plain = network(0)
+    for name, p in plain.named_parameters():
+        stem, _, last = name.rpartition(".")
+        found = made.get_parameter(
+            name if last != "weight" or p.ndim != 4 else f"{stem}.parametrizations.weight.original"
+        )
+        p.data.copy_(found)
+        if p.ndim == 4:
+            a, b = (made.get_parameter(f"{stem}.parametrizations.weight.0.{part}") for part in "ab")
+            assert a.shape == (2, p[0].numel())
+            p.data += 3.0 / 2 * torch.einsum("or,rihw->oihw", b, a.view(2, *p.shape[1:]))
+    x = torch.randn(4, *SHAPE, dtype=torch.float64)
+    torch.testing.assert_close(made.eval()(x), plain.eval()(x))
+
+
+def test_lora_trains_its_updates_and_the_head_and_counts_them():
+    made, how = lora(rank=2)
+    # Inputs x 3 x 3 + outputs, for each of the two convolutions above the frozen depth.
+    assert trainable_parameters(made, how) == 2 * (4 * 9 + 5) + 2 * (5 * 9 + 6) + 6 * CLASSES + CLASSES
+    assert moved(how) == HEAD | made.added
+    assert made.added == {f"blocks.conv{k}.0.parametrizations.weight.0.{part}" for k in (2, 3) for part in ("a", "b")}
+
+
+def test_what_is_added_follows_from_the_identity_and_not_from_the_depth():
+    def updates(seed, freeze):
+        made = network(0)
+        adapt(made, strategy("lora", freeze), "data", seed)
+        return made.get_parameter("blocks.conv3.0.parametrizations.weight.0.a")
+
+    assert torch.equal(updates(0, 0), updates(0, 2))
+    assert not torch.equal(updates(0, 0), updates(1, 0))
+
+
+def test_what_is_added_learns_at_the_rate_of_a_new_head():
+    made, _ = lora()
+    stack = Stack(made, 1).freeze(1)
+    optimizer = Optimizer(stack, [Start(3, lr=0.1)], torch.tensor([0.5]), 1, RECIPE)
+    assert [(group["rate"], len(group["params"])) for group in optimizer._optimizer.param_groups] == [(0.5, 6)]
+
+
+@pytest.mark.parametrize("name", ["mlp", "vit_b_16"])
+def test_lora_reaches_linear_layers_and_attention(name):
+    shape, options = {"mlp": ((5,), {}), "vit_b_16": ((3, 32, 32), {})}[name]
+    made = build(name, shape, 2, 0, 0, **options)
+    made.blocks = torch.nn.ModuleDict(list(made.blocks.items())[:2])
+    weights = {n for n, p in made.blocks.named_parameters() if p.ndim > 1 and n.endswith("weight")}
+    adapt(made, Strategy("x", 2, (Phase(0),), adapt=read_adaptation("lora")), 0)
+    ends = [n.removeprefix("blocks.").replace(".parametrizations.", ".").removesuffix(".0.a") for n in made.added]
+    assert {n for n in ends if not n.endswith(".0.b")} == weights
+    made.freeze(0)
+    made.run_blocks(torch.randn(2, *shape)).sum().backward()
+    assert all((made.get_parameter(n).grad is not None) for n in made.added)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"rank": 0}, "rank = 0 is not a whole number of at least 1"),
+        ({"rank": 2.5}, "rank = 2.5 is not a whole number"),
+        ({"alpha": -1}, "alpha = -1 is not a number above 0"),
+        ({"alpha": "x"}, "alpha = 'x' is not a number above 0"),
+        ({"ranks": 2}, 'did you mean "rank"'),
+    ],
+)
+def test_arguments_that_cannot_be_are_said_with_the_suite(arguments, said):
+    _, problems = read("fine-tune", {"strategy": "fine-tune", "adapt": {"name": "lora", **arguments}})
+    assert [problem.place for problem in problems] == ["strategies[1]"]
+    assert said in problems[0].message
+
+
+def test_a_default_that_is_written_out_changes_nothing():
+    assert read_adaptation({"name": "lora", "rank": 4, "alpha": 4}) == read_adaptation("lora")
+    assert read_adaptation({"name": "lora", "rank": 16}).label == "lora:rank=16"
+
+
+def test_what_adds_parameters_runs_one_lane_in_a_suite_of_several(small_suite, tmp_path):
+    """And gives what a suite of one lane gives, to the bit, where the start has no part in it."""
+    adapted = [{"strategy": "scratch", "adapt": "lora"}, {"strategy": "joint", "adapt": "lora"}]
+    changes = {"target_sizes": [20], "pairs": [{"target": "digits", "source": "source"}]}
+    found = {}
+    for lanes in (1, 2):
+        suite = with_strategies(small_suite, *adapted, **changes, lanes=lanes)
+        bench.run(suite, tmp_path / str(lanes), jobs=0)
+        rows = bench.load_results(tmp_path / str(lanes))
+        assert set(rows["status"]) == {"ok"}
+        found[lanes] = rows[rows["adapt"] == "lora"].set_index(["strategy", "seed"])["test_loss"]
+    assert (found[1] == found[2]).all()
+    assert len(found[1]) == 2 * 2
