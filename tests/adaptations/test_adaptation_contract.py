@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 import bench
 from bench.adaptations.contract import check_adaptation
-from bench.registry import ADAPTATIONS
+from bench.registry import ADAPTATIONS, load_plugin
 
 
 @pytest.mark.parametrize("name", ["full", "bias", "norm", "lora"])
@@ -87,6 +90,14 @@ def test_each_breach_is_said(kind, said):
     bench.adaptation("mine", lanes=kind.extend is bench.Adaptation.extend)(kind)
     found = check_adaptation(ADAPTATIONS.get("mine"))
     assert any(said in problem for problem in found), found
+
+
+def test_the_guide_s_own_adaptation_keeps_its_contract(tmp_path):
+    guide = (Path(bench.__file__).parent / "README.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```python\n(import bench\n\n\n@bench.adaptation.*?)```", guide, re.DOTALL)
+    (tmp_path / "mine.py").write_text(text)
+    load_plugin(tmp_path / "mine.py")
+    assert check_adaptation(ADAPTATIONS.get("small")) == []
 
 
 def test_an_adapter_that_wraps_a_block_is_one_class(small_suite, tmp_path):
