@@ -111,6 +111,10 @@ def _points_of(entry: Entry, depth: int, arguments: Mapping[str, Any]) -> list[S
         if strategy.transfer > depth:
             what = f"transfer depth {strategy.transfer} is more than the backbone's {depth} blocks"
             raise BenchError(f'strategy "{strategy.name}": {what}')
+        if strategy.adapt != FULL:
+            raise BenchError(
+                f'strategy "{strategy.name}" sets what trains: that is for the suite to say, by adapt = "..."'
+            )
     return points
 
 

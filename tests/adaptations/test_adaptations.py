@@ -213,6 +213,15 @@ def test_an_adaptation_that_finds_nothing_is_refused_before_anything_trains(smal
 NORMED = [{"backbone": "cnn", "channels": [4, 4], "norm": "batch", "name": "cnn"}]
 
 
+def test_a_strategy_in_a_plug_in_does_not_choose_what_trains():
+    @bench.strategy("own")
+    def own(depth):
+        yield bench.point("own", depth, 0, adapt=read_adaptation("norm"))
+
+    _, problems = read("own")
+    assert 'strategy "own" sets what trains' in problems[0].message
+
+
 def test_different_adaptations_are_never_trained_together(small_suite):
     entries = ("fine-tune", *({"strategy": "fine-tune", "adapt": name} for name in ("bias", "norm")))
     plan = Plan(load_suite(with_strategies(small_suite, *entries, backbones=NORMED, lanes=8, seeds=8)))
@@ -366,7 +375,8 @@ def test_a_default_that_is_written_out_changes_nothing():
 
 def test_what_adds_parameters_runs_one_lane_in_a_suite_of_several(small_suite, tmp_path):
     """And gives what a suite of one lane gives, to the bit, where the start has no part in it."""
-    adapted = [{"strategy": "scratch", "adapt": "lora"}, {"strategy": "joint", "adapt": "lora"}]
+    adapted = [{"strategy": name, "adapt": "lora"} for name in ("scratch", "joint")]
+    adapted.append({"strategy": "joint", "adapt": "bias"})
     changes = {"target_sizes": [20], "pairs": [{"target": "digits", "source": "source"}]}
     found = {}
     for lanes in (1, 2):
@@ -374,6 +384,7 @@ def test_what_adds_parameters_runs_one_lane_in_a_suite_of_several(small_suite, t
         bench.run(suite, tmp_path / str(lanes), jobs=0)
         rows = bench.load_results(tmp_path / str(lanes))
         assert set(rows["status"]) == {"ok"}
-        found[lanes] = rows[rows["adapt"] == "lora"].set_index(["strategy", "seed"])["test_loss"]
-    assert (found[1] == found[2]).all()
-    assert len(found[1]) == 2 * 2
+        found[lanes] = rows.dropna(subset="adapt").set_index(["adapt", "strategy", "seed"])["test_loss"]
+    assert (found[1]["lora"] == found[2]["lora"]).all()
+    np.testing.assert_allclose(found[1], found[2], rtol=1e-5)
+    assert len(found[1]) == 3 * 2
