@@ -2,8 +2,8 @@
 
 ``bench.run`` runs a suite, ``bench.load_results`` gives its table, ``bench.negative_transfer`` the gaps
 with intervals and verdicts. The decorators ``bench.task``, ``bench.change``, ``bench.backbone``,
-``bench.strategy`` and ``bench.measure`` add to what a suite can name. Nothing heavy is imported until it
-is used.
+``bench.strategy``, ``bench.adaptation`` and ``bench.measure`` add to what a suite can name. Nothing heavy is
+imported until it is used.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.adaptations.base import Adaptation, adaptation
     from bench.api import plan, run
     from bench.backbones.declare import backbone
     from bench.errors import BenchError
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from bench.triangle import Phase, Strategy, point
 
 _HOMES = {
+    "Adaptation": "bench.adaptations.base",
     "BenchError": "bench.errors",
     "Phase": "bench.triangle",
     "Strategy": "bench.triangle",
     "Suite": "bench.suite.model",
     "Task": "bench.tasks.base",
+    "adaptation": "bench.adaptations.base",
     "backbone": "bench.backbones.declare",
     "change": "bench.tasks.base",
     "generator": "bench.seeding",
@@ -46,11 +49,13 @@ _HOMES = {
     "task": "bench.tasks.base",
 }
 __all__ = [
+    "Adaptation",
     "BenchError",
     "Phase",
     "Strategy",
     "Suite",
     "Task",
+    "adaptation",
     "backbone",
     "change",
     "generator",

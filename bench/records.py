@@ -10,12 +10,13 @@ from bench.errors import BenchError
 from bench.schema import BY_OWN, BY_TARGET
 from bench.suite.plan import Plan
 from bench.trial import SCHEMA_VERSION, SourceModel, Trial
+from bench.triangle import FULL
 
 
 def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
     """Return the columns of a trial's row that are known before it runs."""
     strategy, model = plan.strategy(trial), trial.model
-    return {
+    row = {
         "suite": plan.suite.name,
         "source": model.source if model else None,
         "target": trial.target,
@@ -32,6 +33,7 @@ def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
         "context": plan.context(trial.target, trial.backbone),
         "key": trial.key,
     }
+    return row if strategy.adapt == FULL else row | {"adapt": strategy.adapt.label}
 
 
 def _standardised_by(plan: Plan, trial: Trial) -> str | None:

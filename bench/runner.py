@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.adaptations.apply import adapt, trains_nothing
 from bench.backbones.base import Backbone, build
 from bench.errors import BenchError, DataError, StoreError, TrialError
 from bench.model_files import path_of, weights_path
@@ -129,8 +130,8 @@ class Runner:
         key = (fingerprint, target.shape, network.mean, network.std, by)
         return self._data.get(key, lambda: prepare(network, target, self.device, fingerprint, self.memory, by))
 
-    def _layout(self, backbone: int, shape: tuple[int, ...]) -> Layout:
-        return Layout(self.plan.lanes(backbone, shape), self.memory)
+    def _layout(self, backbone: int, shape: tuple[int, ...], strategy: Strategy | None = None) -> Layout:
+        return Layout(self.plan.lanes(backbone, shape, strategy), self.memory)
 
     # --- units of work: each returns records for the ledger -----------------------------------------
 
@@ -154,6 +155,8 @@ class Runner:
                 raise
             message = f'backbone "{spec.name}" cannot take the token ids, which go up to {ids - 1}: {error}'
             raise DataError(message) from error
+        if problem := trains_nothing(network, spec.label, self.plan.strategies[unit.backbone]):
+            raise DataError(problem)
 
     def train_sources(self, models: Sequence[SourceModel]) -> list[dict[str, Any]]:
         """Train and keep source models of one shape."""
@@ -219,9 +222,9 @@ class Runner:
         assert len({shared(plan, trial) for trial in trials}) == 1, "trials that differ in more than their lanes"
         shape = plan.input_shape(first.target)
         target = self.task(first.target, shape, plan.standardised_by(first.target, first.target))
-        layout = self._layout(first.backbone, shape)
-        lanes = [self._lane(trial, target) for trial in trials]
         strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
+        layout = self._layout(first.backbone, shape, strategy)
+        lanes = [self._lane(trial, target) for trial in trials]
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
         with computing(plan.suite.precision, self.device):
             if strategy.trained:
@@ -265,6 +268,7 @@ class Runner:
             start = self._start(network, strategy, source, target)
             order, count = reading_order(order, split, size, target.n_val if recipe.validation == "given" else 0)
             frozen = Frozen(self._cuts, trial.model.key, source.network, data, order, trial.seed, count)
+        adapt(network, strategy, data.fingerprint, plan.backbones[trial.backbone].identity(), trial.seed)
         return Lane(network, data, split, size, trial.seed, start, frozen, place_of(plan, trial), weigh)
 
     def _beside(self, trial: Trial, network: Backbone, data: Data, split: Split) -> Weigh:

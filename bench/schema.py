@@ -102,6 +102,7 @@ TRIAL: tuple[Column, ...] = (
         'Task whose train pool gave mean and spread to the tables of the trial: "target", a name, or "each" its own; '
         "missing where inputs are taken as they are",
     ),
+    Column("adapt", "string", "What trained above the frozen depth; missing for everything"),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),
     Column(

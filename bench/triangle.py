@@ -7,6 +7,7 @@ al. (2014) call (k, k) AnB and (k, 0) AnB+. A path changes f on the way.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -16,6 +17,40 @@ from bench.errors import BenchError
 
 # On a field of Strategy: trials that are trained together may differ in it, since it is read trial by trial.
 _PER_LANE = {"per_lane": True}
+
+
+@dataclass(frozen=True)
+class Adapt:
+    """What trains above the frozen depth: a registered adaptation with its arguments.
+
+    Parameters
+    ----------
+    name : str
+    given : str
+        Its arguments where they are not at their defaults, as JSON.
+    version : int
+    lanes : bool
+        Whether several such trainings can share a stack.
+    """
+
+    name: str = "full"
+    given: str = "{}"
+    version: int = 1
+    lanes: bool = True
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that are not at their defaults."""
+        return json.loads(self.given)
+
+    @property
+    def label(self) -> str:
+        """What rows call it: "norm", "lora:rank=16"."""
+        said = ",".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.name}:{said}" if said else self.name
+
+
+FULL = Adapt()
 
 
 @dataclass(frozen=True)
@@ -61,6 +96,8 @@ class Strategy:
     joint : bool
         Whether source examples are trained on beside the target's from the start, through the same blocks
         and a head of their own; nothing is copied then.
+    adapt : Adapt
+        What trains above the frozen depth; everything by default. The suite's `adapt` sets it.
 
     Raises
     ------
@@ -75,6 +112,7 @@ class Strategy:
     copied_lr: float | None = field(default=None, metadata=_PER_LANE)
     steps: float = 1.0
     joint: bool = False
+    adapt: Adapt = FULL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", tuple(self.path))
@@ -139,7 +177,11 @@ class Strategy:
             "copied_lr": self.copied_lr if any(p.freeze < self.transfer for p in self.path) else None,
             "steps": self.steps,
         }
-        return identity | {"joint": True} if self.joint else identity
+        if self.joint:
+            identity["joint"] = True
+        if self.adapt != FULL:
+            identity["adapt"] = [self.adapt.name, self.adapt.version, self.adapt.arguments]
+        return identity
 
 
 def point(name: str, transfer: int, freeze: int, **options: Any) -> Strategy:

@@ -37,12 +37,16 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "backbones": (("backbones",), (_GROUND,)),
     "weighting": (("weighting",), (_GROUND,)),
     "transfer": (("transfer",), (_GROUND, "backbones")),
+    "adaptations": (("adaptations",), (_GROUND, "backbones")),
     "training": (("training",), (_GROUND, "suite", "tasks", "backbones", "weighting")),
     "similarity": (("similarity",), (_GROUND, "tasks", "backbones", "training")),
     "sources": (("sources",), (_GROUND, "suite", "tasks", "backbones", "weighting", "training")),
     "runner": (
         ("runner",),
-        (_GROUND, "suite", "tasks", "backbones", "weighting", "transfer", "training", "sources", "similarity"),
+        (
+            _GROUND, "suite", "tasks", "backbones", "weighting", "transfer", "adaptations", "training", "sources",
+            "similarity",
+        ),
     ),
     "launch": (("launch",), (_GROUND, "suite", "tasks", "training", "runner")),
     "stats": (("stats",), (_GROUND,)),
@@ -51,8 +55,8 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cli": (
         ("cli", "__main__"),
         (
-            _GROUND, "suite", "tasks", "backbones", "transfer", "training", "similarity", "launch", "stats", "report",
-            "api",
+            _GROUND, "suite", "tasks", "backbones", "transfer", "adaptations", "training", "similarity", "launch",
+            "stats", "report", "api",
         ),
     ),
 }  # fmt: skip

@@ -60,6 +60,9 @@ class Backbone(nn.Module):
         self.integers = integers
         # Past Module.__setattr__, which would make it a submodule.
         self.__dict__["published_head"] = published_head
+        # Names of parameters that no gradient changes, whatever the depth, and of those that an adaptation added.
+        self.fixed: frozenset[str] = frozenset()
+        self.added: frozenset[str] = frozenset()
         self._frozen = 0
 
     @property
@@ -104,14 +107,17 @@ class Backbone(nn.Module):
         return head(self.run_blocks(x, start))
 
     def freeze(self, depth: int) -> Backbone:
-        """Freeze the first `depth` blocks entirely, and only them; returns self.
+        """Freeze the first `depth` blocks entirely, and of the others what is in `fixed`; returns self.
 
         A frozen block has no gradients and stays in evaluation mode: its batch-norm statistics do not
-        move and its dropout does not drop (see :meth:`train`).
+        move and its dropout does not drop (see :meth:`train`). The others are in training mode, running
+        statistics included, whatever of them is fixed.
         """
         self._frozen = depth
         for index, block in enumerate(self.block_list()):
             block.requires_grad_(index >= depth)
+        for name in self.fixed:
+            self.get_parameter(name).requires_grad_(False)
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Backbone:

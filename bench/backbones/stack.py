@@ -151,6 +151,7 @@ class Stack:
             self.network.head = _laned(template.head, lanes, head=True)
             if template.companion is not None:
                 self.network.companion = _laned(template.companion, lanes, head=True)
+            self.network.fixed, self.network.added = template.fixed, template.added
         self._tensors = list(self.network.state_dict(keep_vars=True).values())
         self._dropouts = [m for m in self.network.modules() if isinstance(m, _Dropout)]
 
@@ -195,10 +196,11 @@ class Stack:
         self.network.freeze(depth).train()
         return self
 
-    def modules_from(self, depth: int) -> list[nn.Module]:
-        """Return the blocks above the cut, the head and, where there is one, its companion, in order."""
+    def trained(self, depth: int) -> list[list[Tensor]]:
+        """Return what trains above the cut, of each block, the head and, where there is one, its companion."""
         heads = [self.network.head, self.network.companion]
-        return [*self.network.block_list()[depth:], *(head for head in heads if head is not None)]
+        modules = [*self.network.block_list()[depth:], *(head for head in heads if head is not None)]
+        return [[p for p in module.parameters() if p.requires_grad] for module in modules]
 
     def arrange(self, rows: Tensor) -> Tensor:
         """Bring inputs (lanes, N, C, ...) to the form that the networks take, (N, lanes * C, ...)."""

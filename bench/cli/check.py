@@ -34,8 +34,8 @@ def check(
     """Check suites, plug-ins or names.
 
     Of a suite, every mistake is said at once, each with its place. Of a plug-in or a name, the contract
-    is run that all tasks, changes, backbones, strategies, measures and weightings keep. Exit code 2 if anything is
-    wrong.
+    is run that all tasks, changes, backbones, strategies, adaptations, measures and weightings keep. Exit code 2
+    if anything is wrong.
     """
     from bench.errors import BenchError
     from bench.registry import load_plugin
@@ -76,7 +76,8 @@ def _offline() -> list[tuple[str, Entry]]:
     from bench.cli.listing import registries
 
     known = registries()
-    names = {**{kind: known[kind].names() for kind in ("changes", "strategies", "measures", "weightings")}, **OFFLINE}
+    every = ("changes", "strategies", "adaptations", "measures", "weightings")
+    names = {**{kind: known[kind].names() for kind in every}, **OFFLINE}
     return [(kind, known[kind].get(name)) for kind in known for name in names.get(kind, ())]
 
 
@@ -93,7 +94,8 @@ def _registered_by(path: Path) -> list[tuple[str, Entry]]:
     for kind, registry in known.items():
         for name in registry.names():
             new = name not in before[kind]
-            if new or getattr(getattr(registry.get(name).function, "__code__", None), "co_filename", "") == file:
+            module = sys.modules.get(registry.get(name).function.__module__)
+            if new or getattr(module, "__file__", None) == file:
                 found.append((kind, registry.get(name)))
     if not found:
         raise DataError(f"plug-in {path} registers nothing; decorate a function with @bench.task, @bench.strategy, ...")
@@ -173,6 +175,13 @@ def _check_strategy(entry: Entry) -> list[str]:
     return check_strategy(entry)
 
 
+def _check_adaptation(entry: Entry) -> list[str]:
+    from bench.adaptations.contract import check_adaptation
+
+    _demand_defaults(entry)
+    return check_adaptation(entry)
+
+
 def _check_change(entry: Entry) -> list[str]:
     from bench.tasks.contract_change import EXAMPLES, check_change, refusals
 
@@ -204,6 +213,7 @@ CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
     "changes": _check_change,
     "backbones": _check_backbone,
     "strategies": _check_strategy,
+    "adaptations": _check_adaptation,
     "measures": _check_measure,
     "weightings": _check_weighting,
 }

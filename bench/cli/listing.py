@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.registry import Entry, Registry
 
 _HOLD = "\x00=\x00"
-KINDS = ("tasks", "changes", "backbones", "strategies", "measures", "weightings")
+KINDS = ("tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings")
 RECIPE = "recipe"
 
 
@@ -24,8 +24,8 @@ def registries() -> dict[str, Registry]:
     from bench import registry
 
     known = (
-        registry.TASKS, registry.CHANGES, registry.BACKBONES, registry.STRATEGIES, registry.MEASURES,
-        registry.WEIGHTINGS,
+        registry.TASKS, registry.CHANGES, registry.BACKBONES, registry.STRATEGIES, registry.ADAPTATIONS,
+        registry.MEASURES, registry.WEIGHTINGS,
     )  # fmt: skip
     return dict(zip(KINDS, known, strict=True))
 
@@ -38,8 +38,8 @@ def list_names(
 ) -> None:
     """List what a suite can name.
 
-    Tasks, changes to them, backbones, strategies, measures of similarity and weightings; with a kind,
-    what each is and its arguments with their defaults. "recipe" lists the keys of [recipe] and [source_recipe].
+    Tasks, changes to them, backbones, strategies, adaptations, measures of similarity and weightings; with a
+    kind, what each is and its arguments with their defaults. "recipe" lists the keys of [recipe] and [source_recipe].
     """
     from bench.errors import unknown
     from bench.registry import load_packages, load_plugin

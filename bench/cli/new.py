@@ -70,6 +70,22 @@ def {function}(depth, *, copied_lr=None):
         yield bench.point("{name}", k, k // 2, copied_lr=copied_lr)
 '''
 
+ADAPTATION = '''\
+"""An adaptation of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import bench
+
+
+@bench.adaptation("{name}", version=1)  # raise the version when its results change
+class {function}(bench.Adaptation):
+    """Train biases and normalisation, and weights with fewer than `below` values."""
+
+    def __init__(self, *, below=200):  # in a suite: adapt = {{ name = "{name}", below = 500 }}
+        self.below = below
+
+    def trains(self, layer, name):  # asked of every parameter of the blocks; heads always train
+        return getattr(layer, name).numel() < self.below
+'''
 
 BACKBONE = '''\
 """A backbone of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
@@ -168,6 +184,14 @@ def strategy(name: Name, folder: Into = Path()) -> None:
     file = _path(folder, name.replace("-", "_"), ".py")
     _write(file, STRATEGY.format(name=name, file=file.name, function=_identifier(name)))
     print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], strategies = ["{name}"]')
+
+
+def adaptation(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: an adaptation of your own, which says what trains."""
+    file = _path(folder, name.replace("-", "_"), ".py")
+    _write(file, ADAPTATION.format(name=name, file=file.name, function=_identifier(name).title().replace("_", "")))
+    used = f'{{ strategy = "fine-tune", adapt = "{name}" }}'
+    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], strategies = [{used}]')
 
 
 def backbone(name: Name, folder: Into = Path()) -> None:

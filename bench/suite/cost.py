@@ -87,7 +87,8 @@ class Shape:
 def trial_shapes(plan: Plan, target: str, backbone: int, strategy: Strategy) -> Callable[[int], Shape]:
     """Return the function from a target size, in examples in all (0: not known), to a trial's shape."""
     card, inputs = plan.card(target), plan.input_shape(target)
-    common = ("trial", plan.backbones[backbone].label, _lanes(plan, backbone, inputs), _values(plan, inputs))
+    lanes = _lanes(plan, backbone, inputs, strategy)
+    common = ("trial", plan.backbones[backbone].label, lanes, _values(plan, inputs))
     tested = card.n_test if card else NOMINAL_EXAMPLES
     if not strategy.trained:
         return lambda size: Shape(*common, passed=tested)
@@ -109,8 +110,8 @@ def source_shape(plan: Plan, model: SourceModel) -> Shape:
     return Shape(*common, *work, beside, spec.label)
 
 
-def _lanes(plan: Plan, backbone: int, inputs: tuple[int, ...]) -> int:
-    return plan.lanes(backbone, inputs) if inputs else 1
+def _lanes(plan: Plan, backbone: int, inputs: tuple[int, ...], strategy: Strategy | None = None) -> int:
+    return plan.lanes(backbone, inputs, strategy) if inputs else 1
 
 
 def _work(recipe: Recipe, budget: float, size: int, tested: int) -> tuple[int, int, int]:

@@ -267,7 +267,8 @@ class Suite(_Part):
         ``"cnn"`` or ``{ backbone = "cnn", channels = [8, 16], name = "small" }``.
     strategies : tuple of str or table
         Names (every depth), ``{ strategy = "fine-tune", depths = [0, 2] }`` or a point or path of its
-        own: ``{ name = "half", transfer = 4, freeze = 2 }``; scratch is always added.
+        own: ``{ name = "half", transfer = 4, freeze = 2 }``; scratch is always added. With ``adapt = "norm"`` or
+        ``adapt = { name = "lora", rank = 4 }`` only that trains above the frozen depth, and the head.
     weighting : tuple of str or table
         Of source examples, while source models are trained or beside the target: ``"l2rw"`` or
         ``{ weighting = "per-example", steps = 3, name = "unrolled" }``; uniform is always added.

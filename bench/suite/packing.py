@@ -79,7 +79,9 @@ def _groups(plan: Plan, trials: list[Trial], start: int) -> Iterator[Group]:
     for trial in trials:
         alike.setdefault(shared(plan, trial), []).append(trial)
     for found in alike.values():
-        for stack in _stacks(found, lambda trial: place_of(plan, trial), _lanes(plan, found[0])):
+        first = found[0]
+        lanes = plan.lanes(first.backbone, plan.input_shape(first.target), plan.strategy(first))
+        for stack in _stacks(found, lambda trial: place_of(plan, trial), lanes):
             yield Group(stack, start)
 
 

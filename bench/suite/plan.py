@@ -240,8 +240,10 @@ class Plan:
         identity = [card.fingerprint, card.version, meta.size, meta.seed, recipe.validation_label, recipe.batch_size]
         return identity + (self.transform(meta.target, meta.target) or [])
 
-    def lanes(self, backbone: int, shape: tuple[int, ...]) -> int:
-        """Return how many trainings of a backbone on inputs of a shape share a stack."""
+    def lanes(self, backbone: int, shape: tuple[int, ...], strategy: Strategy | None = None) -> int:
+        """Return how many trainings of a backbone (with a strategy) on inputs of a shape share a stack."""
+        if strategy is not None and not strategy.adapt.lanes:
+            return 1
         return self.backbones[backbone].lanes(self.suite.lanes, shape, self.machine)
 
     def _numerics(self, backbone: int, shape: tuple[int, ...]) -> str:

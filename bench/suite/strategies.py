@@ -11,11 +11,12 @@ from typing import Any
 from bench.errors import BenchError, Problem, nearest
 from bench.identity import digest
 from bench.registry import STRATEGIES, Entry
+from bench.suite.adaptations import read_adaptation
 from bench.suite.specs import unstorable
-from bench.triangle import Phase, Strategy
+from bench.triangle import FULL, Adapt, Phase, Strategy
 
 MAX_POINTS = 10_000  # of the triangle for one backbone, more than anybody trains
-_OWN_KEYS = ("name", "transfer", "freeze", "path", "keep_head", "copied_lr", "steps")
+_OWN_KEYS = ("name", "transfer", "freeze", "path", "keep_head", "copied_lr", "steps", "adapt")
 
 
 def read_strategies(values: tuple[str | Mapping[str, Any], ...], depth: int, problems: list[Problem]) -> list[Strategy]:
@@ -48,8 +49,10 @@ def read_strategies(values: tuple[str | Mapping[str, Any], ...], depth: int, pro
 def _read_strategy(value: str | Mapping[str, Any], depth: int, place: str, problems: list[Problem]) -> list[Strategy]:
     table = {"strategy": value} if isinstance(value, str) else dict(value)
     try:
+        adapt = read_adaptation(table.pop("adapt", FULL.name))
         if "strategy" not in table:
-            return [_own_strategy(table, depth)]
+            own = _own_strategy(table, depth)
+            return _adapted([own], adapt, depth, own.name)
         rename, name = table.pop("name", None), table.pop("strategy")
         if not isinstance(name, str) or not isinstance(rename, str | None):
             raise BenchError('strategy and name must be text: strategy = "..."')
@@ -58,11 +61,32 @@ def _read_strategy(value: str | Mapping[str, Any], depth: int, place: str, probl
         if wrong:
             problems.extend(Problem(place, message) for message in wrong)
             return []
-        points = _points_of(entry, depth, table)
-        return points if rename is None else [replace(strategy, name=rename) for strategy in points]
+        return _adapted(_points_of(entry, depth, table), adapt, depth, rename)
     except BenchError as error:
         problems.append(Problem(place, str(error)))
     return []
+
+
+def _adapted(points: list[Strategy], adapt: Adapt, depth: int, rename: str | None) -> list[Strategy]:
+    """Give points an adaptation, and the name that the suite says; else the adaptation's behind their own.
+
+    Where every block is frozen all the way, it has nothing to choose from, and the point is what it is without.
+
+    Raises
+    ------
+    BenchError
+        When that is so at every point.
+    """
+    moves = [any(phase.freeze < depth for phase in strategy.path) for strategy in points]
+    if adapt != FULL and points and not any(moves):
+        what = "nothing is trained" if not points[0].trained else "the head alone is trained"
+        message = f'adapt = "{adapt.label}" has no effect in "{points[0].name}", where {what}'
+        raise BenchError(f"{message}; it needs a block that is not frozen")
+    beside = "" if adapt == FULL else f"+{adapt.label}"
+    return [
+        replace(strategy, name=strategy.name + beside if rename is None else rename, adapt=adapt if moved else FULL)
+        for strategy, moved in zip(points, moves, strict=True)
+    ]
 
 
 def _points_of(entry: Entry, depth: int, arguments: Mapping[str, Any]) -> list[Strategy]:
@@ -87,6 +111,10 @@ def _points_of(entry: Entry, depth: int, arguments: Mapping[str, Any]) -> list[S
         if strategy.transfer > depth:
             what = f"transfer depth {strategy.transfer} is more than the backbone's {depth} blocks"
             raise BenchError(f'strategy "{strategy.name}": {what}')
+        if strategy.adapt != FULL:
+            raise BenchError(
+                f'strategy "{strategy.name}" sets what trains: that is for the suite to say, by adapt = "..."'
+            )
     return points
 
 

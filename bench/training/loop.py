@@ -80,7 +80,7 @@ class Optimizer:
     """
 
     def __init__(self, stack: Stack, starts: Sequence[Start], rates: Tensor, freeze: int, recipe: Recipe):
-        parts = [list(module.parameters()) for module in stack.modules_from(freeze)]
+        parts = stack.trained(freeze)
         self._limit = recipe.clip_norm
         # A companion head learns another task: how steep that is must not slow the main one down.
         beside = 1 if stack.network.companion is not None else 0
@@ -94,8 +94,10 @@ class Optimizer:
         self._single = stack.lanes == 1
         if self._single:
             by_rate: dict[float, list[Tensor]] = {}
+            added = {id(stack.network.get_parameter(name)) for name in stack.network.added}
             for part, (ratio,) in zip(parts, relative, strict=True):
-                by_rate.setdefault(ratio, []).extend(part)
+                for tensor in part:
+                    by_rate.setdefault(1.0 if id(tensor) in added else ratio, []).append(tensor)
             groups = [{"params": p, "rate": float(rates[0]) * ratio} for ratio, p in by_rate.items() if p]
         else:
             self._tensors = [tensor for part in parts for tensor in part]

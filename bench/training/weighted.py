@@ -147,6 +147,7 @@ def objective(
     weigh = [lane.weigh for lane in lanes]
     if weigh[0] is None:
         return None
+    stack.freeze(0)
     beside = [w.companion for w in weigh]
     look_up = order = None
     if beside[0] is not None:
@@ -203,7 +204,7 @@ class Weighted:
         self._trace = Trace(stack.lanes, n, steps, stack.device)
         network = stack.network
         self.own_head = network.companion is not None and not self.joint
-        blocks = [p for block in network.block_list() for p in block.parameters()]
+        blocks = [p for block in network.block_list() for p in block.parameters() if p.requires_grad]
         self.parameters = blocks if self.own_head or self.joint else [*blocks, *network.head.parameters()]
         # What the target's loss depends on and the source's does not.
         apart = network.companion if self.own_head else network.head if self.joint else None

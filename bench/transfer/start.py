@@ -44,9 +44,10 @@ def copy_head(network: Backbone, source: Backbone, target_classes: tuple[str, ..
 
 
 def trainable_parameters(network: Backbone, strategy: Strategy) -> int:
-    """Count the parameters that a strategy ever trains."""
+    """Count the parameters that a strategy ever trains, those that an adaptation added among them."""
     if not strategy.trained:
         return 0
     lowest = min(phase.freeze for phase in strategy.path)
     blocks = network.block_list()[lowest:]
-    return sum(p.numel() for module in (*blocks, network.head) for p in module.parameters())
+    fixed = {id(network.get_parameter(name)) for name in network.fixed}
+    return sum(p.numel() for module in (*blocks, network.head) for p in module.parameters() if id(p) not in fixed)

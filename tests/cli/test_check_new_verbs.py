@@ -253,11 +253,11 @@ def test_a_new_pair_with_a_task_of_its_own(tmp_path, ntbench):
     assert len(("@bench.task" + body).strip().splitlines()) <= 10
 
 
-KINDS = ("task", "change", "backbone", "strategy", "measure", "weighting")
+KINDS = ("task", "change", "backbone", "strategy", "adaptation", "measure", "weighting")
 SCAFFOLDS = """\
 plugins      = [{plugins}]
 backbones    = ["my-backbone"]
-strategies   = ["my-strategy"]
+strategies   = ["my-strategy", {{ strategy = "my-strategy", adapt = "my-adaptation" }}]
 weighting    = ["my-weighting"]
 measures     = ["my-measure"]
 target_sizes = [20]
@@ -292,6 +292,7 @@ def test_what_is_new_keeps_its_contract_and_runs_in_a_suite(tmp_path, ntbench):
     assert set(mine.weighting) == {"uniform", "my-weighting"}
     assert sorted(set(zip(mine.transfer_depth, mine.frozen_depth, strict=True))) == [(1, 0), (2, 1), (3, 1)]
     assert (mine.my_measure > 0).all()
+    assert set(rows[rows.strategy == "my-strategy+my-adaptation"]["adapt"]) == {"my-adaptation"}
 
 
 def test_the_readme_s_own_backbone_keeps_its_contract(tmp_path, ntbench):

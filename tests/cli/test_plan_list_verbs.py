@@ -97,7 +97,9 @@ def test_what_is_unknown_before_data_are_read_is_said(tmp_path, ntbench):
     assert "The classes of near, noisy are known once their data are read" in done.out
 
 
-@pytest.mark.parametrize("kind", ["tasks", "changes", "backbones", "strategies", "measures", "weightings"])
+@pytest.mark.parametrize(
+    "kind", ["tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings"]
+)
 def test_lists_have_every_name_with_a_summary(kind, ntbench):
     from bench.cli.listing import registries
 

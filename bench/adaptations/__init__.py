@@ -1,0 +1,1 @@
+"""Adaptations: what trains above the frozen depth, parameter by parameter."""
