@@ -2,11 +2,11 @@
 
 A step of L2RW (Ren et al., 2018) and one of MW-Net (Shu et al., 2019), with 128 source examples and 128 of the
 meta set, in plain SGD steps on the 128 source examples. All contestants take the same step to float tolerance.
-Ours looks along the meta gradient by taking the training's own forward pass on dual numbers. The others: `higher` and TorchOpt
-as their authors' examples have it, a double backward by hand, torch.func's Jacobian-vector product and per-example
-gradients by its vmap (neither takes batch norm's counter), and torch's forward mode in a pass of its own. Without
-the `benchmarks` extra TorchOpt is left out. Memory is the peak of a fresh process above that of the plain step.
-On a CPU one thread is used, as a worker has it.
+Ours looks along the meta gradient by taking the training's own forward pass on dual numbers. The others: `higher`
+and TorchOpt as their authors' examples have it, a double backward by hand, torch.func's Jacobian-vector product and
+per-example gradients by its vmap (neither takes batch norm's counter), and torch's forward mode in a pass of its
+own. Without the `benchmarks` extra TorchOpt is left out. Memory is the peak of a fresh process above that of the
+plain step. On a CPU one thread is used, as a worker has it.
 """
 
 from __future__ import annotations
