@@ -28,6 +28,7 @@ from bench.training.lanes import Lane, Layout, rows_of
 from bench.training.loop import Batches, example_losses
 from bench.training.protocol import batch_order
 from bench.weighting.base import Facts, Weighting
+from bench.weighting.dual import dual_pass
 from bench.weighting.kept import Trace, Weights
 
 
@@ -249,6 +250,11 @@ class _Step:
         x, y = self._source(self.number + ahead, 0)
         with self._settled(network is None and self.run.joint):
             return example_losses(self.run.stack.logits(x, companion=self.run.joint, network=network), y)
+
+    def losses_along(self, direction: Sequence[Tensor], again: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the source examples' losses and their derivative along a direction."""
+        with self._settled(again), torch.set_grad_enabled(not again):
+            return dual_pass(self.network, zip(self.parameters, direction, strict=True), self.losses)
 
     def meta_loss(self, network: nn.Module | None = None) -> Tensor:
         """Return the target examples' mean losses, summed over lanes."""

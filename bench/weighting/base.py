@@ -71,6 +71,12 @@ class Step(Protocol):
     def losses(self, network: nn.Module | None = None, ahead: int = 0) -> Tensor:
         """Return the source examples' losses, shape (lanes, batch), with a graph."""
 
+    def losses_along(self, direction: Sequence[Tensor], again: bool = False) -> tuple[Tensor, Tensor]:
+        """Return :meth:`losses`, and how they change along a direction of `parameters`, without a graph.
+
+        `again` says that the losses were had before: these have no graph, and move no running statistics.
+        """
+
     def meta_loss(self, network: nn.Module | None = None) -> Tensor:
         """Return the mean loss of the lanes' target examples, summed over lanes."""
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from bench.weighting.base import Facts, Step, Weighting
-from bench.weighting.tape import Tape
 
 START = 0.1  # of a weight between 0 and 1: nearer to 0, so that what harms is soon left out
 LEAST = 1e-3  # what a batch's weights are divided by at least
@@ -49,10 +48,7 @@ class L2RW(Weighting):
 
 def _forward(step: Step) -> tuple[Tensor, Tensor]:
     """Return losses, and how fast the target's loss falls with each weight (up to the rate)."""
-    with Tape() as tape:
-        losses = step.losses()
-    gradient = step.meta_gradient()
-    return losses, tape.tangent(losses, list(zip(step.parameters, gradient, strict=True)))
+    return step.losses_along(step.meta_gradient())
 
 
 Gradient = Callable[[Tensor, Sequence[Tensor]], Sequence[Tensor]]
@@ -177,14 +173,13 @@ class Learned(Weighting):
         return losses, self.normalised(weights)
 
     def _learn_forward(self, step: Step) -> Tensor:
-        with Tape() as tape:
-            losses = step.losses()
+        losses = step.losses()
         weights = _shares(self._weigher(step.positions(), losses))
         total = (weights.detach() * losses).sum()
         gradients = torch.autograd.grad(total, step.parameters, retain_graph=True)
         with step.moved(gradients):
             direction = step.meta_gradient()
-        along = tape.tangent(losses, list(zip(step.parameters, direction, strict=True)))
+        _, along = step.losses_along(direction, again=True)
         slope = -step.rates.to(along).unsqueeze(1) * along
         self._weigher.learn((weights * slope).sum())
         return losses

@@ -2,11 +2,11 @@
 
 A step of L2RW (Ren et al., 2018) and one of MW-Net (Shu et al., 2019), with 128 source examples and 128 of the
 meta set, in plain SGD steps on the 128 source examples. All contestants take the same step to float tolerance.
-Ours looks along the meta gradient by a tape of the training's own forward pass. The others: `higher` and TorchOpt
-as their authors' examples have it, a double backward by hand, torch.func's Jacobian-vector product and per-example
-gradients by its vmap (neither takes batch norm's counter), and torch's forward mode in a pass of its own. Without
-the `benchmarks` extra TorchOpt is left out. Memory is the peak of a fresh process above that of the plain step.
-On a CPU one thread is used, as a worker has it.
+Ours looks along the meta gradient by taking the training's own forward pass on dual numbers. The others: `higher`
+and TorchOpt as their authors' examples have it, a double backward by hand, torch.func's Jacobian-vector product and
+per-example gradients by its vmap (neither takes batch norm's counter), and torch's forward mode in a pass of its
+own. Without the `benchmarks` extra TorchOpt is left out. Memory is the peak of a fresh process above that of the
+plain step. On a CPU one thread is used, as a worker has it.
 """
 
 from __future__ import annotations
@@ -127,14 +127,11 @@ def plain(s: Setting) -> None:
 
 
 def ours(s: Setting) -> None:
-    """Look along the meta gradient by a tape of the training's own forward pass."""
-    from bench.weighting.tape import Tape
+    """Look along the meta gradient in the training's own forward pass."""
+    from bench.weighting.dual import dual_pass
 
-    direction = s.meta_gradient()  # first: its graph is gone when the other is made
-    with Tape() as tape:
-        losses = s.losses()
-    slopes = -RATE * tape.tangent(losses, zip(s.parameters, direction, strict=True))
-    s.update(losses, rectified(slopes))
+    losses, along = dual_pass(s.network, zip(s.parameters, s.meta_gradient(), strict=True), s.losses)
+    s.update(losses, rectified(-RATE * along))
 
 
 def by_higher(s: Setting) -> None:
@@ -203,20 +200,20 @@ def by_func_vmap(s: Setting) -> None:
 
 
 def ours_mw_net(s: Setting) -> None:
-    """Look along the meta gradient one step ahead; the graph of the one forward pass serves twice."""
-    from bench.weighting.tape import Tape
+    """Look along the meta gradient one step ahead, in a second pass; the graph of the first serves twice."""
+    from bench.weighting.dual import dual_pass
 
-    with Tape() as tape:
-        losses = s.losses()
+    losses = s.losses()
     weights = s.weigh(losses)
     gradients = torch.autograd.grad((weights.detach() * losses).sum(), s.parameters, retain_graph=True)
     ahead = [(p.detach() - RATE * g).requires_grad_() for p, g in zip(s.parameters, gradients, strict=True)]
     del gradients
     direction = torch.autograd.grad(s.meta(s.with_parameters(ahead)), ahead)
     del ahead
-    slopes = -RATE * tape.tangent(losses, zip(s.parameters, direction, strict=True))
+    with torch.no_grad():
+        _, along = dual_pass(s.network, zip(s.parameters, direction, strict=True), s.losses)
     del direction
-    _learn(s, (weights * slopes).sum())
+    _learn(s, (weights * (-RATE * along)).sum())
     s.update(losses, s.weigh(losses))
 
 
