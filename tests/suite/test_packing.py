@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.suite import Plan, load_suite
 from bench.suite.packing import HELD, pack_models, pack_trials, place_of
 from bench.trial import Card
-from bench.triangle import Phase, Strategy
+from bench.triangle import Adapt, Phase, Strategy
 
 SUITE = {
     "backbones": ["cnn", {"backbone": "mlp", "widths": [8], "name": "mlp"}],
@@ -49,17 +49,17 @@ def test_every_trial_is_in_one_group_of_like_trials_with_places_of_their_own(lan
 
 
 @dataclass(frozen=True)
-class Adapted(Strategy):
+class Extended(Strategy):
     """A strategy with one more field, as somebody may add it."""
 
-    adapt: str = "full"
+    extra: str = "none"
 
     def identity(self):
-        return super().identity() | {"adapt": self.adapt}
+        return super().identity() | {"extra": self.extra}
 
 
-BASE = Adapted("base", 2, (Phase(0),))
-ALONE = Adapted("alone", 0, (Phase(0),))
+BASE = Extended("base", 2, (Phase(0),))
+ALONE = Extended("alone", 0, (Phase(0),))
 # Field -> (a strategy, another that differs in that field, whether trials of both may be trained together).
 FIELDS = {
     "name": (BASE, replace(BASE, name="other"), True),
@@ -69,7 +69,8 @@ FIELDS = {
     "path": (BASE, replace(BASE, path=(Phase(1),)), False),
     "steps": (BASE, replace(BASE, steps=2.0), False),
     "joint": (ALONE, replace(ALONE, joint=True), False),
-    "adapt": (BASE, replace(BASE, adapt="bias"), False),
+    "adapt": (BASE, replace(BASE, adapt=Adapt("bias")), False),
+    "extra": (BASE, replace(BASE, extra="some"), False),
 }
 
 
@@ -94,7 +95,7 @@ def test_trials_whose_strategies_differ_in_a_field_are_trained_together_only_whe
 
 
 def test_every_field_of_a_strategy_is_among_those():
-    assert set(FIELDS) == {f.name for f in fields(Adapted)}
+    assert set(FIELDS) == {f.name for f in fields(Extended)}
 
 
 def test_what_trains_nothing_is_tested_together_at_one_transfer_depth_alone():
