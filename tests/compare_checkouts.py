@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from bench.store import Damage, ledgers, read_records
 SAME, DIFFERENT, BAD, INTERRUPTED = 0, 1, 2, 130
 SUITES = ("default:0-1", "depth:0", "weighting:0")
 OUT = Path("runs") / "compare"
+GRACE = 60  # seconds that a run may take to stop
 SHOWN = 3  # examples of what differs in a column
 TIMES = {"seconds", "source_seconds"}
 IGNORED = TIMES | {"kind", "key", "schema", "traceback", "predictions"}  # the last names a file by who is in it
@@ -321,8 +321,12 @@ def run_suite(sides: tuple[Side, Side], name: str, seeds: str, jobs: int) -> str
     finally:
         for run in running:  # the other one, where one cannot be run
             if run.poll() is None:
-                run.send_signal(signal.SIGINT)
-                run.wait()
+                run.terminate()  # not SIGINT, which what was started in the background ignores
+                try:
+                    run.wait(GRACE)
+                except subprocess.TimeoutExpired:
+                    run.kill()
+                    run.wait()
     for side, code in zip(sides, codes, strict=True):
         said = side.log(name).read_text(errors="replace").strip()
         if code == BAD and "NTBENCH_DATA" in said:
