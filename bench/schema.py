@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 OK = "ok"
 FAILED = "failed"
+LEVEL = 0.95  # of the intervals of measured similarity
+FAR_LOSS = 10.0  # times a constant prediction's loss: more than a model has that learned its examples by heart
 SCRATCH = "scratch"
 BY_TARGET, BY_OWN = "target", "each"  # of the column standardised_by, beside the names of tasks
 VERDICTS = ("negative", "positive", "equivalent", "inconclusive")

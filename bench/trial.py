@@ -8,6 +8,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 2
+SHOWN_CLASSES = 12
+
+
+def counts_text(classes: Sequence[str], *counts: Sequence[int], most: int | None = SHOWN_CLASSES) -> str:
+    """Write the examples of each class, of one part or of several: "ants 123 + 70, bees 121 + 83"; `most` classes."""
+    shown = [f"{name} {' + '.join(f'{n:,}' for n in each)}" for name, *each in zip(classes, *counts, strict=True)]
+    more = "" if most is None or len(shown) <= most else f", ... and {len(shown) - most} more classes"
+    return ", ".join(shown[:most]) + more
 
 
 @dataclass(frozen=True, slots=True)

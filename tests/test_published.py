@@ -14,7 +14,7 @@ from bench.stats.paired import summary
 from bench.stats.won_back import won_back
 from bench.suite import Plan, load_suite
 from bench.tasks.build import build_task, card_of
-from bench.training.protocol import split_pool
+from bench.training.protocol import Pool, split_pool
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAMES = ("ren2018", "ren2018-tuned", "shu2019")
@@ -84,7 +84,7 @@ def numbers(task):
 
 
 def trained_on(task, recipe, size=None, seed=0):
-    return split_pool(task.y, task.fingerprint, size or len(task.y), seed, recipe, task.classes).train
+    return split_pool(Pool.of(task), task.fingerprint, size or len(task.y), seed, recipe, task.classes).train
 
 
 @pytest.mark.parametrize("name", ["ren2018", "ren2018-tuned"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Adaptation:
+class Adaptation(ABC):
     """Chooses what trains among the parameters of the blocks that are not frozen.
 
     It knows of one network, and neither of where that was copied from, of depths, of lanes nor of what a step
@@ -24,9 +26,9 @@ class Adaptation:
     that cannot be.
     """
 
+    @abstractmethod
     def trains(self, layer: nn.Module, name: str) -> bool:
         """Whether the parameter `name` of `layer` trains, one of the layer's own: "weight", "bias", ..."""
-        raise NotImplementedError(f"{type(self).__name__} needs a method trains(layer, name)")
 
     def extend(self, block: nn.Module) -> nn.Module:
         """Return a block with new parameters: itself, changed in place, or another module around it.
@@ -53,12 +55,15 @@ def adaptation(name: str, *, version: int = 1, lanes: bool = True) -> Callable[[
     Raises
     ------
     BenchError
-        For anything else, and for one that adds parameters without ``lanes=False``.
+        For anything else, for one without :meth:`Adaptation.trains`, and for one that adds parameters without
+        ``lanes=False``.
     """
 
     def register(kind: type) -> type:
         if not (isinstance(kind, type) and issubclass(kind, Adaptation)):
             raise BenchError(f'adaptation "{name}": decorate a subclass of bench.Adaptation, not {kind!r}')
+        if inspect.isabstract(kind):
+            raise BenchError(f'adaptation "{name}": {kind.__name__} needs a method trains(layer, name)')
         if lanes and kind.extend is not Adaptation.extend:
             raise BenchError(f'adaptation "{name}" adds parameters: declare it with lanes=False')
         ADAPTATIONS.register(name, kind, version=version, given=0, lanes=lanes)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError, Problem
 from bench.suite.model import Pairs, Suite
 from bench.suite.specs import BackboneSpec, ModelSpec, TaskReader, read_backbone, read_model
+from bench.trial import counts_text
 
 if TYPE_CHECKING:
     from bench.tasks.base import Task
-
-SHOWN_CLASSES = 12
 
 
 def model_problems(suite: Suite) -> list[Problem]:
@@ -89,7 +88,5 @@ def description(task: Task) -> list[str]:
     said = [f"{shape} {kind}, {task.x.dtype}"]
     for part, y in (("train pool", task.y), ("test set", task.y_test)):
         counts = np.bincount(y, minlength=len(task.classes))
-        shown = [f"{name} {count:,}" for name, count in zip(task.classes, counts, strict=True)]
-        more = f", ... and {len(shown) - SHOWN_CLASSES} more classes" if len(shown) > SHOWN_CLASSES else ""
-        said.append(f"{part}: {len(y):,} examples ({', '.join(shown[:SHOWN_CLASSES])}{more})")
+        said.append(f"{part}: {len(y):,} examples ({counts_text(task.classes, counts)})")
     return said

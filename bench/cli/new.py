@@ -181,46 +181,41 @@ def task(name: Name, folder: Into = Path()) -> None:
 
 def strategy(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: a strategy of your own."""
-    file = _path(folder, name.replace("-", "_"), ".py")
-    _write(file, STRATEGY.format(name=name, file=file.name, function=_identifier(name)))
-    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], strategies = ["{name}"]')
+    _plugin(name, folder, STRATEGY, f'strategies = ["{name}"]')
 
 
 def adaptation(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: an adaptation of your own, which says what trains."""
-    file = _path(folder, name.replace("-", "_"), ".py")
-    _write(file, ADAPTATION.format(name=name, file=file.name, function=_identifier(name).title().replace("_", "")))
-    used = f'{{ strategy = "fine-tune", adapt = "{name}" }}'
-    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], strategies = [{used}]')
+    used = f'strategies = [{{ strategy = "fine-tune", adapt = "{name}" }}]'
+    _plugin(name, folder, ADAPTATION, used, _identifier(name).title().replace("_", ""))
 
 
 def backbone(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: a backbone of your own."""
-    file = _path(folder, name.replace("-", "_"), ".py")
-    _write(file, BACKBONE.format(name=name, file=file.name, function=_identifier(name)))
-    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], backbones = ["{name}"]')
+    _plugin(name, folder, BACKBONE, f'backbones = ["{name}"]')
 
 
 def measure(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: a measure of similarity of your own."""
-    file = _path(folder, name.replace("-", "_"), ".py")
-    _write(file, MEASURE.format(name=name, file=file.name, function=_identifier(name)))
-    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], measures = ["{name}"]')
+    _plugin(name, folder, MEASURE, f'measures = ["{name}"]')
 
 
 def change(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: a change to tasks of your own."""
-    file, function = _path(folder, name.replace("-", "_"), ".py"), _identifier(name)
-    _write(file, CHANGE.format(file=file.name, function=function))
-    used = f'{{ task = "digits", {function} = 0.5 }}'
-    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], and in [tasks]: mine = {used}')
+    used = f'{{ task = "digits", {_identifier(name)} = 0.5 }}'
+    _plugin(name, folder, CHANGE, f"and in [tasks]: mine = {used}")
 
 
 def weighting(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: a weighting of source examples of your own."""
+    _plugin(name, folder, WEIGHTING, f'weighting = ["{name}"]')
+
+
+def _plugin(name: str, folder: Path, text: str, used: str, function: str | None = None) -> None:
+    """Write a plug-in from its template, and say how a suite uses what it registers."""
     file = _path(folder, name.replace("-", "_"), ".py")
-    _write(file, WEIGHTING.format(name=name, file=file.name, function=_identifier(name)))
-    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], weighting = ["{name}"]')
+    _write(file, text.format(name=name, file=file.name, function=function or _identifier(name)))
+    print(f'next: ntbench check {file}; then in a suite: plugins = ["{file.name}"], {used}')
 
 
 def _task_text(name: str, file: Path) -> str:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bench.suite.specs import TaskSpec
     from bench.tasks.base import Task
 
-SHOWN_CLASSES = 12
-
 
 def show(
     pair: Annotated[
@@ -130,25 +128,21 @@ def _describe_model(suite: Suite, name: str, target: Task) -> None:
 
 def _describe(name: str, task: Task) -> None:
     """Print a task's shape, sizes and classes."""
-    import numpy as np
-
     from bench.tasks.build import card_of
+    from bench.trial import counts_text
 
     kind = "image, C x H x W" if task.is_image else "token ids" if task.vocabulary else "table row"
     print(f"{name}: {_shape_text(task.shape)} ({kind}, {task.x.dtype})")
     print(f"  {len(task.y):,} train, {len(task.y_test):,} test; {len(task.classes)} classes, train + test examples:")
-    counts = [np.bincount(y, minlength=len(task.classes)) for y in (task.y, task.y_test)]
-    shown = [f"{c} {a:,} + {b:,}" for c, a, b in zip(task.classes, *counts, strict=True)]
-    more = f", ... and {len(shown) - SHOWN_CLASSES} more" if len(shown) > SHOWN_CLASSES else ""
-    print(f"  {', '.join(shown[:SHOWN_CLASSES])}{more}")
+    card = card_of(task)
+    print(f"  {counts_text(card.classes, card.class_counts, card.test_counts)}")
     held = f"  {task.n_val:,} examples in a given validation split"
     if task.n_val:
         print(f'{held}: used by suites that say validation = "given"')
-    if task.groups is not None:
-        print(f"  {len(np.unique(task.groups)):,} groups in the train pool, which no cut tears apart")
+    if card.n_groups:
+        print(f"  {card.n_groups:,} groups in the train pool, which no cut tears apart")
     for note in task.notes:
         print(f"  {note}")
-    card = card_of(task)
     equal = " (the first of equals)" if card.class_counts.count(max(card.class_counts)) > 1 else ""
     majority = f"{card.classes[card.majority]}, the train pool's largest class{equal}"
     print(f"  always predicting {majority}, scores {card.majority_accuracy:.1%} on the test set")

@@ -21,6 +21,7 @@ from bench.launch.data import read_data
 from bench.launch.folder import RunFolder, work_folder
 from bench.launch.machine import layout
 from bench.launch.means import Launcher, Means, make_launcher
+from bench.launch.networks import model_checks
 from bench.launch.published import Published
 from bench.launch.shards import Part, Shard
 from bench.launch.units import Done, failure, measurement, setup_to_json
@@ -234,10 +235,9 @@ class _Run:
         problems = self._problems(Check(target, backbone) for target, backbone in missing)
         if not problems:
             models = (
-                Check(target, backbone, self.plan.source_model(source, target, backbone, "uniform", 0))
+                check
                 for target, backbone in missing
-                for source in self.plan.targets[target]
-                if source in self.plan.models and self.part.selection.has_pair(source, target)
+                for check in model_checks(self.plan, target, backbone, self.part.selection)
             )
             problems = self._problems(models)
         if problems:
@@ -249,9 +249,10 @@ class _Run:
 
     def everything(self) -> None:
         """Train, measure and run what is missing, in this order."""
-        models = list(self._missing_models())
+        wanted = list(self._missing_measurements())
+        models = list(self._missing_models([unit.model for unit in wanted if self._status(unit.model) == "ok"]))
         self._stage("source models", len(models), pack_models(self.plan, models))
-        measurements = list(self._missing_measurements())
+        measurements = [unit for unit in wanted if self._status(unit.model) == "ok"]
         self._stage("similarity", len(measurements), measurements)
         self._trials()
 
@@ -292,9 +293,9 @@ class _Run:
             return "ok"
         return self.stored.models.get(model.key, {"status": "missing"})["status"]
 
-    def _missing_models(self) -> Iterator[SourceModel]:
+    def _missing_models(self, measured: Iterable[SourceModel]) -> Iterator[SourceModel]:
+        """Yield the source models to train: of missing trials, and of those `measured` whose files are gone."""
         seen: set[SourceModel] = set()
-        measured = (unit.model for unit in self._missing_measurements())
         for model in chain((trial.model for trial in self._missing_trials()), measured):
             if model is None or model in seen or model.joint or model.source in self.plan.models:
                 continue
@@ -307,10 +308,11 @@ class _Run:
             if status == "missing" or (status == "failed" and self.retry_failed):
                 yield model
 
-    def _missing_measurements(self) -> Iterator[Unit]:
+    def _missing_measurements(self) -> Iterator[Measurement]:
+        """Yield the measurements that are not there, whether or not their source model is."""
         for unit in _measurements(self.part):
             failed = unit.key in self.stored.unmeasured and not self.retry_failed
-            if unit.key not in self.stored.measured and not failed and self._status(unit.model) == "ok":
+            if unit.key not in self.stored.measured and not failed:
                 yield unit
 
     def _stage(self, name: str, number: int, units: Iterable[Unit]) -> None:

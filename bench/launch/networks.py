@@ -6,9 +6,15 @@ from pathlib import Path
 
 from bench.errors import Problem
 from bench.launch.units import run_unit
-from bench.suite.plan import Plan
+from bench.suite.plan import EVERYTHING, Plan, Selection
 from bench.suite.weightings import UNIFORM
 from bench.trial import Check
+
+
+def model_checks(plan: Plan, target: str, backbone: int, selection: Selection = EVERYTHING) -> list[Check]:
+    """Return the checks of the handed-in models that go to a target."""
+    given = [name for name in plan.targets[target] if name in plan.models and selection.has_pair(name, target)]
+    return [Check(target, backbone, plan.source_model(name, target, backbone, UNIFORM, 0)) for name in given]
 
 
 def network_problems(plan: Plan) -> list[Problem]:
@@ -30,12 +36,9 @@ def network_problems(plan: Plan) -> list[Problem]:
 
     runner = Runner(plan, Path(), Path(), torch.device("cpu"))
     found: list[Problem] = []
-    for target, sources in plan.targets.items():
+    for target in plan.targets:
         for backbone in range(len(plan.backbones)):
-            checks = [Check(target, backbone)]
-            given = [source for source in sources if source in plan.models]
-            checks += [Check(target, backbone, plan.source_model(name, target, backbone, UNIFORM, 0)) for name in given]
-            for unit in checks:
+            for unit in (Check(target, backbone), *model_checks(plan, target, backbone)):
                 (record,) = run_unit(runner, unit, Path())
                 if "error" in record:
                     found.append(Problem(record["place"], record["error"]))

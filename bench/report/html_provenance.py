@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bench.trial import Card
+from bench.trial import Card, counts_text
 
 if TYPE_CHECKING:
     from bench.report.material import Made
@@ -68,13 +68,12 @@ def _class_counts(card: dict[str, Any]) -> dict[str, Any]:
     if len(train) != len(names):
         return {"counts": "", "majority": ""}
     if len(test) != len(names):
-        return {"counts": ", ".join(f"{c} {a:,}" for c, a in zip(names, train, strict=True)), "majority": ""}
+        return {"counts": counts_text(names, train, most=None), "majority": ""}
     known = Card.from_json(card)
     share = (
         f"{names[known.majority]} {100 * known.majority_accuracy:.1f} %" if known.majority_accuracy is not None else ""
     )
-    each = zip(names, train, test, strict=True)
-    return {"counts": ", ".join(f"{c} {a:,} + {b:,}" for c, a, b in each), "majority": share}
+    return {"counts": counts_text(names, train, test, most=None), "majority": share}
 
 
 def config_text(config: dict[str, Any]) -> str:

@@ -6,13 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bench.schema import BY_OWN, BY_TARGET
-from bench.trial import Card
+from bench.trial import Card, counts_text
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-SHOWN_CLASSES = 12
 
 
 def task_sentences(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -25,14 +22,10 @@ def task_sentences(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
     """
     said = []
     for card in (Card.from_json(dict(values)) for values in tasks if values.get("class_counts")):
-        counts = [f"{name} {count:,}" for name, count in zip(card.classes, card.class_counts, strict=True)]
-        if card.test_counts:
-            counts = [f"{text} + {count:,}" for text, count in zip(counts, card.test_counts, strict=True)]
-        more = f", ... and {len(counts) - SHOWN_CLASSES} more classes" if len(counts) > SHOWN_CLASSES else ""
+        counts = counts_text(card.classes, *filter(None, (card.class_counts, card.test_counts)))
         notes = "".join(f"; {note}" for note in card.notes)
         said.append(
-            f"{card.name}: {card.n_train:,} examples to train on and {card.n_test:,} to test on "
-            f"({', '.join(counts[:SHOWN_CLASSES])}{more}){notes}."
+            f"{card.name}: {card.n_train:,} examples to train on and {card.n_test:,} to test on ({counts}){notes}."
         )
     return said
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.errors import BenchError, unknown
 from bench.registry import MEASURES
-from bench.schema import COMPARISON, ENDS, TRIAL, declare_near
+from bench.schema import COMPARISON, ENDS, LEVEL, TRIAL, declare_near
 from bench.schema import MEASURES as MEASURE_COLUMNS
 from bench.seeding import generator
 from bench.tasks.base import Task, stratified_order
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 SAMPLE = 1000
 GROUPS = 10  # that a jackknife leaves out of each side, one at a time
-LEVEL = 0.95
 DIRECTIONS = ("low", "high")
 
 

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.schema import LEVEL
 from bench.seeding import generator
-from bench.similarity.base import GROUPS, LEVEL, Estimate, Undefined, View, group_variance, interval, measure
+from bench.similarity.base import GROUPS, Estimate, Undefined, View, group_variance, interval, measure
 
 FEWEST = 8
 SPLITS = 3
@@ -167,7 +168,7 @@ class _Frechet:
         if (found := self._whole.get((split, side))) is not None and group == -1:
             return found
         kept = self._kept(side, group)
-        cut = _Cut(*(_Half(self.samples[side][rows[kept[rows]]]) for rows in self.splits[split][side]))
+        cut = _Cut(*(Sample(self.samples[side][rows[kept[rows]]]) for rows in self.splits[split][side]))
         if group == -1:
             self._whole[split, side] = cut
         return cut
@@ -177,8 +178,8 @@ class _Frechet:
 class _Cut:
     """The two halves of a sample."""
 
-    first: _Half
-    second: _Half
+    first: Sample
+    second: Sample
 
     @cached_property
     def within(self) -> float:
@@ -193,13 +194,14 @@ def _between(s: _Cut, t: _Cut) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Half:
+class Sample:
     """A sample, shape (M, D), with what its distances to several others share."""
 
     x: np.ndarray
 
     @cached_property
     def mean(self) -> np.ndarray:
+        """Its mean, shape (D,)."""
         return self.x.mean(axis=0)
 
     @cached_property
@@ -209,13 +211,15 @@ class _Half:
 
     @cached_property
     def covariance(self) -> np.ndarray:
+        """Its covariance, shape (D, D)."""
         return self.rows.T @ self.rows
 
     @cached_property
     def root(self) -> np.ndarray:
+        """Symmetric root of the covariance, shape (D, D)."""
         return _symmetric_root(self.covariance)
 
-    def distance(self, other: _Half) -> float:
+    def distance(self, other: Sample) -> float:
         """Return the squared 2-Wasserstein distance of the fitted Gaussians."""
         a, b = self.rows, other.rows
         if a.shape[1] <= min(len(a), len(b)):
@@ -227,11 +231,6 @@ class _Half:
             product = product @ product.T if len(a) <= len(b) else product.T @ product
         cross = np.sqrt(np.clip(np.linalg.eigvalsh(product), 0, None)).sum()
         return float(np.sum((self.mean - other.mean) ** 2) + np.sum(a**2) + np.sum(b**2) - 2 * cross)
-
-
-def gaussian_frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the squared 2-Wasserstein distance of the Gaussians fitted to two samples, (M, D) and (N, D)."""
-    return max(0.0, _Half(a).distance(_Half(b)))
 
 
 def _symmetric_root(matrix: np.ndarray) -> np.ndarray:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.schema import OK
+from bench.schema import FAR_LOSS, OK
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ARM = ["target", "backbone", "target_size", "source", "weighting", "strategy", "transfer_depth", "frozen_depth"]
 SHOWN = 5  # arms that are named one by one
-FAR = 10.0  # times a constant prediction's loss: a validation loss above it is a disaster
 REMEDY = "use smaller learning_rates, warmup or clip_norm"
 
 
@@ -30,7 +29,7 @@ def chosen_collapsed(rows: pd.DataFrame) -> pd.Series:
     hit = pd.Series([rate in rates for rates, rate in zip(known, kept, strict=True)], index=rows.index, dtype=bool)
     if not {"train_loss", "constant_loss", "val_loss"} <= set(rows.columns):
         return hit
-    sound = (rows["train_loss"] < rows["constant_loss"]) & (rows["val_loss"] <= FAR * rows["constant_loss"])
+    sound = (rows["train_loss"] < rows["constant_loss"]) & (rows["val_loss"] <= FAR_LOSS * rows["constant_loss"])
     return hit & ~sound.fillna(False).astype(bool)
 
 
@@ -72,9 +71,9 @@ def headline(rows: pd.DataFrame) -> str:
     if "learning_rates" not in done.columns:
         return ""
     done = done.assign(bad=chosen_collapsed(done) & _everywhere(done))
-    arms = [(_name(*arm), part["bad"]) for arm, part in done.groupby(ARM, dropna=False) if part["bad"].any()]
-    if not arms:
+    if not done["bad"].any():
         return ""
+    arms = [(_name(*arm), part["bad"]) for arm, part in done.groupby(ARM, dropna=False) if part["bad"].any()]
     arms.sort(key=lambda arm: -arm[1].mean())
     named = "; ".join(f"{name} in {bad.sum()} of {len(bad)} seeds" for name, bad in arms[:SHOWN])
     more = f"; and {len(arms) - SHOWN} more arms" if len(arms) > SHOWN else ""
@@ -108,17 +107,18 @@ def unlearned(rows: pd.DataFrame) -> list[str]:
     if not {"train_loss", "constant_loss"} <= set(done.columns):
         return []
     done = done[~chosen_collapsed(done)]
+    losses = done.groupby(ARM, dropna=False)[["train_loss", "constant_loss"]].transform("median")
     said = []
-    for arm, part in done.groupby(ARM, dropna=False):
+    # Of many thousand arms only those that there is something to say of are walked through.
+    for arm, part in done[losses["train_loss"] > losses["constant_loss"]].groupby(ARM, dropna=False):
         loss, constant = part["train_loss"].median(), part["constant_loss"].median()
-        if loss > constant:
-            rates = sorted(part["learning_rate"].unique())
-            at = f"learning rate{'' if len(rates) == 1 else 's'} {', '.join(f'{rate:g}' for rate in rates)}"
-            seeds = "1 seed" if len(part) == 1 else f"median of {len(part)} seeds"
-            said.append(
-                f"{_name(*arm)}: a training loss of {loss:.3g} ({seeds}, at {at}), where a constant prediction has "
-                f"{constant:.3g}: nothing was learned; use more steps or other learning_rates."
-            )
+        rates = sorted(part["learning_rate"].unique())
+        at = f"learning rate{'' if len(rates) == 1 else 's'} {', '.join(f'{rate:g}' for rate in rates)}"
+        seeds = "1 seed" if len(part) == 1 else f"median of {len(part)} seeds"
+        said.append(
+            f"{_name(*arm)}: a training loss of {loss:.3g} ({seeds}, at {at}), where a constant prediction has "
+            f"{constant:.3g}: nothing was learned; use more steps or other learning_rates."
+        )
     more = len(said) - SHOWN
     return said if more <= 0 else [*said[:SHOWN], f"{more} more arms learned nothing either (column train_loss)."]
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from bench.schema import FAR_LOSS
+
 if TYPE_CHECKING:
     from bench.training.lanes import Lane
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 WORSE = 1.25  # times the constant prediction's loss, and the lowest seen: a training loss above it has grown
 STUCK = 0.95  # of the constant prediction's loss: a training that does not end below it has learned nothing
 BURST = 2.0  # times the constant prediction's loss, and the first: a training loss above it was blown up on the way
-FAR = 10.0  # times the constant prediction's loss: far more than a model that has learned its examples by heart
 
 
 def constant_loss(lane: Lane) -> float:
@@ -83,4 +84,4 @@ class Losses:
         grown = last > WORSE * max(constant, min(first, *(point[2] for point in curve)))
         burst = not math.isfinite(highest) or highest > BURST * max(constant, first)
         lost = (grown or (burst and last >= STUCK * constant)) and val_accuracy <= lucky
-        return lost or (val_loss > FAR * constant and val_accuracy <= most)
+        return lost or (val_loss > FAR_LOSS * constant and val_accuracy <= most)

@@ -60,7 +60,7 @@ def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:
 
 
 def split_pool(
-    y: np.ndarray | Pool, fingerprint: str, size: int, seed: int, recipe: Recipe, classes: tuple[str, ...],
+    pool: Pool, fingerprint: str, size: int, seed: int, recipe: Recipe, classes: tuple[str, ...],
     order: np.ndarray | None = None,
 ) -> Split:  # fmt: skip
     """Return the training and validation examples for a target size.
@@ -71,8 +71,7 @@ def split_pool(
 
     Parameters
     ----------
-    y : integer array, shape (N,), or Pool
-        The train pool's labels; a Pool where it has groups or a validation split is given.
+    pool : Pool
     order : integer array, optional
         What :func:`pool_order` gives, where it is at hand.
 
@@ -82,7 +81,6 @@ def split_pool(
         When the pool is too small, a class is left with no training example, or no validation split is given
         where the recipe wants it.
     """
-    pool = y if isinstance(y, Pool) else Pool(y)
     y, groups = pool.y, pool.groups
     order = pool_order(y, fingerprint, seed) if order is None else order
     if size > len(order):

@@ -32,7 +32,7 @@ from bench.suite.plan import Plan
 from bench.tasks.base import Task
 from bench.tasks.build import build_task
 from bench.tasks.fit import fit
-from bench.training.protocol import split_pool
+from bench.training.protocol import Pool, split_pool
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Study:
 
     def split(self, task: Task, size: int, seed: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         """Return which examples are trained on and which validate: those of the harness's trial."""
-        cut = split_pool(task.y, task.fingerprint, size, seed, recipe, task.classes)
+        cut = split_pool(Pool.of(task), task.fingerprint, size, seed, recipe, task.classes)
         return cut.train, cut.validation
 
 

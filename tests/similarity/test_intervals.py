@@ -14,7 +14,7 @@ from bench.registry import MEASURES, Entry
 from bench.schema import near_is_low
 from bench.similarity.base import Estimate, Undefined, View, estimate, jackknife, measure_all
 from bench.similarity.contract import check_measure
-from bench.similarity.distances import frechet, gaussian_frechet, proxy_a_distance
+from bench.similarity.distances import Sample, frechet, proxy_a_distance
 
 
 def sample(rng, n, d, shift=0.0, scale=1.0, power=1.0):
@@ -31,7 +31,7 @@ def sample(rng, n, d, shift=0.0, scale=1.0, power=1.0):
 def test_equal_distributions_are_at_distance_nil_however_few_the_rows(d, power):
     rng = np.random.default_rng(d)
     a, b = sample(rng, 150, d, power=power), sample(rng, 300, d, power=power)
-    assert gaussian_frechet(a, b) > 0.09  # what the plain estimate makes of nothing
+    assert Sample(a).distance(Sample(b)) > 0.09  # what the plain estimate makes of nothing
     found = frechet(a, b)
     assert found.low == 0
     assert found.value < 0.02
@@ -59,7 +59,7 @@ def test_near_comes_before_far_though_near_has_few_rows():
     rng = np.random.default_rng(3)
     target = sample(rng, 200, 800)
     near, far = sample(rng, 110, 800, shift=0.02), sample(rng, 1000, 800, shift=0.2)
-    assert gaussian_frechet(near, target) > gaussian_frechet(far, target)
+    assert Sample(near).distance(Sample(target)) > Sample(far).distance(Sample(target))
     found = frechet(near, target), frechet(far, target)
     assert found[0].high < found[1].low
 

@@ -16,7 +16,7 @@ import bench
 from bench.backbones.base import build
 from bench.registry import MEASURES, load_plugin
 from bench.similarity.base import SAMPLE, Undefined, View, measure_all
-from bench.similarity.distances import frechet_distance, gaussian_frechet, proxy_a_distance
+from bench.similarity.distances import Sample, frechet_distance, proxy_a_distance
 from bench.similarity.scores import leep, leep_score
 from bench.sources import LoadedSource
 from bench.tasks.base import Task
@@ -88,7 +88,7 @@ def test_frechet_is_the_formula_with_the_matrix_square_root(seed, d, n):
     a, b = gaussian(rng, n, d), gaussian(rng, n + 5, d)
     ca, cb = np.cov(a.T).reshape(d, d), np.cov(b.T).reshape(d, d)
     expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(ca + cb - 2 * np.real(sqrtm(ca @ cb)))
-    assert gaussian_frechet(a, b) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    assert Sample(a).distance(Sample(b)) == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
 def with_moments(rng, n, mean, std):
@@ -104,7 +104,7 @@ def test_frechet_of_diagonal_gaussians_in_closed_form():
     m, s, k, t = np.array([0.0, 1, 2]), np.array([1.0, 2, 3]), np.array([1.0, 1, 4]), np.array([2.0, 0.5, 3])
     a, b = with_moments(rng, 50, m, s), with_moments(rng, 70, k, t)
     # W2 of diagonal Gaussians: |m - k|^2 + |s - t|^2 = (1 + 0 + 4) + (1 + 2.25 + 0).
-    assert gaussian_frechet(a, b) == pytest.approx(8.25)
+    assert Sample(a).distance(Sample(b)) == pytest.approx(8.25)
     # As a measure: in units of the mean of both traces, 1 + 4 + 9 and 4 + 0.25 + 9, either way round.
     a, b = with_moments(rng, 4000, m, s), with_moments(rng, 4000, k, t)
     for found in (frechet_distance(features(a, b)), frechet_distance(features(b, a))):
@@ -118,10 +118,10 @@ def test_frechet_is_a_distance_of_gaussians(seed, d, shift, scale):
     rng = np.random.default_rng(seed)
     a, b = gaussian(rng, 30, d), gaussian(rng, 30, d)
     size = np.trace(np.cov(a.T).reshape(d, d))
-    assert gaussian_frechet(a, a) == pytest.approx(0, abs=1e-6 * size)
-    assert gaussian_frechet(a, b) == pytest.approx(gaussian_frechet(b, a), rel=1e-6)
-    assert gaussian_frechet(a, a + shift) == pytest.approx(d * shift**2, rel=1e-5, abs=1e-5 * size)
-    assert gaussian_frechet(a + shift, b + shift) == pytest.approx(gaussian_frechet(a, b), rel=1e-5)
+    assert Sample(a).distance(Sample(a)) == pytest.approx(0, abs=1e-6 * size)
+    assert Sample(a).distance(Sample(b)) == pytest.approx(Sample(b).distance(Sample(a)), rel=1e-6)
+    assert Sample(a).distance(Sample(a + shift)) == pytest.approx(d * shift**2, rel=1e-5, abs=1e-5 * size)
+    assert Sample(a + shift).distance(Sample(b + shift)) == pytest.approx(Sample(a).distance(Sample(b)), rel=1e-5)
     both = frechet_distance(features(a * scale, b * scale))
     one = frechet_distance(features(a, b))
     assert both == pytest.approx(one, rel=1e-6, abs=1e-9)  # the unit of features has no part
@@ -132,7 +132,7 @@ def test_frechet_with_more_features_than_examples():
     a, b = rng.normal(size=(10, 40)), rng.normal(size=(12, 40)) + 1
     expected = np.real(sqrtm(np.cov(a.T) @ np.cov(b.T)))
     whole = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * expected)
-    assert gaussian_frechet(a, b) == pytest.approx(whole, rel=1e-3)
+    assert Sample(a).distance(Sample(b)) == pytest.approx(whole, rel=1e-3)
 
 
 # Proxy A-distance

@@ -32,15 +32,15 @@ def test_every_prefix_of_the_pool_is_stratified(counts, seed):
 def test_sizes_are_nested():
     order = pool_order(LABELS, "target", 3)
     extra = Recipe(validation="extra", validation_size=30)
-    small = split_pool(LABELS, "target", 40, 3, extra, CLASSES)
-    large = split_pool(LABELS, "target", 100, 3, extra, CLASSES)
+    small = split_pool(Pool(LABELS), "target", 40, 3, extra, CLASSES)
+    large = split_pool(Pool(LABELS), "target", 100, 3, extra, CLASSES)
     assert set(small.train) < set(large.train)
     assert list(small.train) == list(order[:40])
 
 
 @pytest.mark.parametrize("size", [20, 25, 40, 100, 500])
 def test_validation_is_cut_from_the_labelled_examples_alone(size):
-    split = split_pool(LABELS, "target", size, 0, Recipe(validation_share=0.2), CLASSES)
+    split = split_pool(Pool(LABELS), "target", size, 0, Recipe(validation_share=0.2), CLASSES)
     together = np.concatenate([split.train, split.validation])
     assert sorted(together) == sorted(pool_order(LABELS, "target", 0)[:size])
     assert len(split.validation) == round(0.2 * size)
@@ -49,7 +49,7 @@ def test_validation_is_cut_from_the_labelled_examples_alone(size):
 
 def test_extra_validation_lies_outside_the_labelled_examples():
     recipe = Recipe(validation="extra", validation_size=50)
-    split = split_pool(LABELS, "target", 60, 1, recipe, CLASSES)
+    split = split_pool(Pool(LABELS), "target", 60, 1, recipe, CLASSES)
     assert len(split.train) == 60
     assert len(split.validation) == 50
     assert not set(split.train) & set(split.validation)
@@ -98,7 +98,7 @@ def test_a_given_validation_split_lies_behind_the_pool():
     order, count = reading_order(pool_order(LABELS, "target", 1), split, 60, 7)
     assert set(order[:count]) == set(split.train) | set(split.validation)
     with pytest.raises(DataError, match='validation = "given", but the data come without'):
-        split_pool(LABELS, "target", 60, 1, recipe, CLASSES)
+        split_pool(Pool(LABELS), "target", 60, 1, recipe, CLASSES)
 
 
 def test_seeds_and_targets_give_other_subsamples():
@@ -109,18 +109,18 @@ def test_seeds_and_targets_give_other_subsamples():
 def test_a_class_without_a_training_example_is_said_with_its_name():
     y = np.array([0] * 95 + [1] * 5)
     with pytest.raises(DataError, match=r'size 4, seed 0: no training example of class "rare"'):
-        split_pool(y, "t", 4, 0, Recipe(), ("common", "rare"))
+        split_pool(Pool(y), "t", 4, 0, Recipe(), ("common", "rare"))
 
 
 def test_a_size_beyond_the_pool_is_said():
     with pytest.raises(DataError, match="size 900 is more than the train pool's 500"):
-        split_pool(LABELS, "t", 900, 0, Recipe(), CLASSES)
+        split_pool(Pool(LABELS), "t", 900, 0, Recipe(), CLASSES)
 
 
 def test_one_example_a_class_leaves_nothing_to_validate_on():
     y = np.arange(10).repeat(10)
     with pytest.raises(DataError, match="leave none for validation"):
-        split_pool(y, "t", 10, 0, Recipe(), CLASSES)
+        split_pool(Pool(y), "t", 10, 0, Recipe(), CLASSES)
 
 
 @settings(deadline=None, max_examples=40)

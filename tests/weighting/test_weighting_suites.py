@@ -10,7 +10,7 @@ import bench
 from bench.errors import SuiteError
 from bench.suite import Plan, load_suite
 from bench.tasks.build import build_task, card_of
-from bench.training.protocol import split_pool
+from bench.training.protocol import Pool, split_pool
 from bench.weight_files import load_weights
 
 SUITE = {
@@ -112,7 +112,7 @@ def test_the_meta_set_is_the_trials_training_examples_and_no_others():
         if model.meta is None:
             continue
         split = split_pool(
-            digits.y, card.fingerprint, model.meta.size, model.meta.seed, one.suite.recipe, digits.classes
+            Pool.of(digits), card.fingerprint, model.meta.size, model.meta.seed, one.suite.recipe, digits.classes
         )
         companion = lane.weigh.companion
         assert set(companion.examples) == set(split.train)
