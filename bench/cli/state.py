@@ -161,15 +161,14 @@ class Failures:
         if kind not in ("trial", "source", "similarity"):
             return
         from bench.cli.progress import has_failed
+        from bench.stats.collapse import is_collapsed
 
         key = record["key"]
         if not has_failed(record):
             self.records.pop(key, None)
             if kind == "trial":
                 self._good.add(key)
-                row = record["row"]
-                rate, rates = row.get("learning_rate"), row.get("collapsed_rates")
-                if isinstance(rate, float) and isinstance(rates, str) and f"{rate:g}" in rates.split(", "):
+                if is_collapsed(record["row"]):
                     self.collapsed.add(key)
         elif key not in self._good:
             self.records[key] = record

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bench.schema import FAR_LOSS, OK
 
@@ -14,23 +15,36 @@ SHOWN = 5  # arms that are named one by one
 REMEDY = "use smaller learning_rates, warmup or clip_norm"
 
 
-def chosen_collapsed(rows: pd.DataFrame) -> pd.Series:
-    """Return whether each row's model comes from a training that collapsed, at the learning rate that was kept.
+def is_collapsed(row: Mapping[str, Any]) -> bool:
+    """Whether the model of a finished trial comes from a training that collapsed, at the learning rate that was kept.
 
     A model of a checkpoint before the collapse, better than a constant prediction on the examples that it was
     trained on and no disaster on validation, is sound.
+
+    Parameters
+    ----------
+    row : mapping
+        Of a trial, as the ledger or a table has it; of versions that did not look for a collapse, it tells of none.
     """
+    rate, rates = row.get("learning_rate"), row.get("collapsed_rates")
+    if not (isinstance(rate, float) and isinstance(rates, str) and f"{rate:g}" in rates.split(", ")):
+        return False
+    train, constant, val = (row.get(name) for name in ("train_loss", "constant_loss", "val_loss"))
+    if not all(isinstance(loss, float) for loss in (train, constant, val)):
+        return True
+    return not (train < constant and val <= FAR_LOSS * constant)
+
+
+def chosen_collapsed(rows: pd.DataFrame) -> pd.Series:
+    """Return :func:`is_collapsed` of each row."""
     import pandas as pd
 
-    if not {"collapsed_rates", "learning_rate"} <= set(rows.columns):
+    if "collapsed_rates" not in rows.columns:
         return pd.Series(False, index=rows.index)
-    known = rows["collapsed_rates"].fillna("").str.split(", ")
-    kept = rows["learning_rate"].map(lambda rate: f"{rate:g}", na_action="ignore")
-    hit = pd.Series([rate in rates for rates, rate in zip(known, kept, strict=True)], index=rows.index, dtype=bool)
-    if not {"train_loss", "constant_loss", "val_loss"} <= set(rows.columns):
-        return hit
-    sound = (rows["train_loss"] < rows["constant_loss"]) & (rows["val_loss"] <= FAR_LOSS * rows["constant_loss"])
-    return hit & ~sound.fillna(False).astype(bool)
+    found = rows["collapsed_rates"].notna().astype(bool)
+    if found.any():  # few, mostly
+        found[found] = [is_collapsed(row) for row in rows[found].to_dict("records")]
+    return found
 
 
 def warnings(rows: pd.DataFrame) -> list[str]:

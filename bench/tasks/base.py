@@ -147,12 +147,12 @@ class Task:
         x = _inputs(getattr(self, f"x_{part}"))
         object.__setattr__(self, f"x_{part}", x)
         object.__setattr__(self, f"y_{part}", _labels(getattr(self, f"y_{part}"), self.name))
-        self._check(x, getattr(self, f"y_{part}"), {"val": "validation"}.get(part, part))
+        what = {"val": "validation"}.get(part, part)
+        self._check(x, getattr(self, f"y_{part}"), what)
         if x.shape[1:] != self.x.shape[1:]:
-            what = {"val": "validation"}.get(part, part)
             raise DataError(f"{self.name}: train inputs are {self.x.shape[1:]} but {what} inputs {x.shape[1:]}")
         if (self.x.dtype.kind == "i") != (x.dtype.kind == "i"):
-            raise DataError(f"{self.name}: train inputs are {self.x.dtype} but {part} inputs {x.dtype}")
+            raise DataError(f"{self.name}: train inputs are {self.x.dtype} but {what} inputs {x.dtype}")
 
     def _check(self, x: np.ndarray, y: np.ndarray, part: str) -> None:
         where = f"{self.name}, {part} set"

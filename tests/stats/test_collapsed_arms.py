@@ -88,3 +88,13 @@ def test_a_model_of_a_step_before_the_collapse_is_sound():
     for lost in ({"train_loss": 0.7}, {"val_loss": 50.0}):  # none the better, and a disaster on other examples
         rows = frame(scratch(ACCURACIES, **FINE), transfer([0.5] * 4, **before | lost))
         assert len(collapses(rows)) == 1
+
+
+def test_status_and_table_judge_a_collapse_alike():
+    from bench.cli.state import Failures
+
+    before = FINE | {"collapsed_rates": "0.01", "train_loss": 0.5, "val_loss": 0.6}
+    for row, collapsed in ((before, set()), (LOST | {"val_loss": 0.7}, {"k"}), (FINE, set())):
+        found = Failures()
+        found.add({"kind": "trial", "key": "k", "row": row | {"status": "ok"}})
+        assert found.collapsed == collapsed
