@@ -62,10 +62,10 @@ def adaptation(name: str, *, version: int = 1, lanes: bool = True) -> Callable[[
     def register(kind: type) -> type:
         if not (isinstance(kind, type) and issubclass(kind, Adaptation)):
             raise BenchError(f'adaptation "{name}": decorate a subclass of bench.Adaptation, not {kind!r}')
-        if inspect.isabstract(kind):
-            raise BenchError(f'adaptation "{name}": {kind.__name__} needs a method trains(layer, name)')
         if lanes and kind.extend is not Adaptation.extend:
             raise BenchError(f'adaptation "{name}" adds parameters: declare it with lanes=False')
+        if inspect.isabstract(kind):
+            raise BenchError(f'adaptation "{name}": {kind.__name__} needs a method trains(layer, name)')
         ADAPTATIONS.register(name, kind, version=version, given=0, lanes=lanes)
         return kind
 

@@ -80,7 +80,6 @@ class Wrong(bench.Adaptation):
     [
         (Silent, "trains nothing but the head of any network"),
         (Broken, "has no attribute 'no_such_thing'"),
-        (Undefined, "Undefined needs a method trains"),
         (Unused, "idle trains, but nothing depends on it"),
         (Unseeded, "adds other values the second time"),
         (Wrong, "Wrong.extend must return a module, but returned NoneType"),
@@ -117,3 +116,8 @@ def test_an_adapter_that_wraps_a_block_is_one_class(small_suite, tmp_path):
     assert set(rows["status"]) == {"ok"}
     counts = rows.groupby("strategy")["trainable_parameters"].first()
     assert counts["fine-tune+shifted"] == counts["feature-extraction"] + 1
+
+
+def test_one_that_says_nothing_of_parameters_is_refused_where_it_is_declared():
+    with pytest.raises(bench.BenchError, match=r"Undefined needs a method trains\(layer, name\)"):
+        bench.adaptation("mine")(Undefined)

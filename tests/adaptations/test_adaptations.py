@@ -388,13 +388,3 @@ def test_what_adds_parameters_runs_one_lane_in_a_suite_of_several(small_suite, t
     assert (found[1]["lora"] == found[2]["lora"]).all()
     np.testing.assert_allclose(found[1], found[2], rtol=1e-5)
     assert len(found[1]) == 3 * 2
-
-
-def test_an_adaptation_that_says_nothing_of_parameters_is_refused_where_it_is_declared():
-    import bench
-
-    with pytest.raises(bench.BenchError, match=r"Silent needs a method trains\(layer, name\)"):
-
-        @bench.adaptation("silent")
-        class Silent(bench.Adaptation):
-            pass
