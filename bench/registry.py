@@ -1,4 +1,4 @@
-"""Named things that a suite can ask for: tasks, changes, backbones, strategies, adaptations, weightings, measures.
+"""Named things that a suite can ask for: tasks, changes, backbones, strategies, adaptations, methods, ....
 
 Each kind has one :class:`Registry`. Built-in names come from the `BUILTIN` table in the `index` module
 of the floor that owns them (name -> module to import), so that listing and validating names stays
@@ -172,6 +172,8 @@ CHANGES = Registry("change", "bench.tasks.index_changes")
 BACKBONES = Registry("backbone", "bench.backbones.index")
 STRATEGIES = Registry("strategy", "bench.transfer.index")
 ADAPTATIONS = Registry("adaptation", "bench.adaptations.index")
+HEADS = Registry("kind of task", "bench.heads.index")
+METHODS = Registry("method", "bench.methods.index")
 WEIGHTINGS = Registry("weighting", "bench.weighting.index")
 MEASURES = Registry("measure", "bench.similarity.index")
 
