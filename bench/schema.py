@@ -104,6 +104,8 @@ TRIAL: tuple[Column, ...] = (
         'Task whose train pool gave mean and spread to the tables of the trial: "target", a name, or "each" its own; '
         "missing where inputs are taken as they are",
     ),
+    Column("method", "string", "What a step minimised; missing for the head's loss of the labelled examples"),
+    Column("n_unlabelled", "Int64", "Target examples whose inputs the method saw without their labels"),
     Column("adapt", "string", "What trained above the frozen depth; missing for everything"),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),

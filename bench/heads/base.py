@@ -31,11 +31,15 @@ class Head(ABC):
         The primary metric where a suite names none.
     lanes : bool
         Whether outputs and targets are tensors, so that several trainings can share a stack.
+    has_loss : bool
+        Whether outputs in evaluation mode have a loss: those of a detector have none. Where a kind has neither
+        that nor predictions to score (`metric` is empty), validation looks at the method's own loss.
     """
 
     kind: ClassVar[str]
     metric: ClassVar[str]
     lanes: ClassVar[bool] = True
+    has_loss: ClassVar[bool] = True
 
     @abstractmethod
     def targets(self, y: Any, classes: Sequence[str], where: str) -> Any:

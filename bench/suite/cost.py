@@ -60,8 +60,7 @@ class Shape:
     passed : int
         Examples that pass through once, without being trained on.
     beside : int
-        Examples of the other task that a step sees besides: the target's where weights are learned, the
-        source's in joint training.
+        Examples that a step sees besides: the target's where weights are learned, and what a method asks for.
     weighting : str
         Label of one that learns from target labels, which looks ahead in each step.
     """
@@ -94,7 +93,7 @@ def trial_shapes(plan: Plan, target: str, backbone: int, strategy: Strategy) -> 
         return lambda size: Shape(*common, passed=tested)
     shares = sum(phase.share for phase in strategy.path)
     path = tuple((phase.freeze, phase.share / shares) for phase in strategy.path)
-    beside = plan.suite.recipe.batch_size if strategy.joint else 0
+    beside = plan.suite.recipe.batch_size * (strategy.how.sources + strategy.how.unlabelled)
     return lambda size: Shape(*common, path, *_work(plan.suite.recipe, strategy.steps, size, tested), beside)
 
 

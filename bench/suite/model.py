@@ -267,8 +267,10 @@ class Suite(_Part):
         ``"cnn"`` or ``{ backbone = "cnn", channels = [8, 16], name = "small" }``.
     strategies : tuple of str or table
         Names (every depth), ``{ strategy = "fine-tune", depths = [0, 2] }`` or a point or path of its
-        own: ``{ name = "half", transfer = 4, freeze = 2 }``; scratch is always added. With ``adapt = "norm"`` or
-        ``adapt = { name = "lora", rank = 4 }`` only that trains above the frozen depth, and the head.
+        own: ``{ name = "half", transfer = 4, freeze = 2 }``; scratch is always added. With ``method = "l2-sp"`` or
+        ``method = { name = "l2-sp", alpha = 0.01 }`` a step minimises something else than the head's loss; with
+        ``adapt = "norm"`` or ``adapt = { name = "lora", rank = 4 }`` only that trains above the frozen depth, and
+        the head.
     weighting : tuple of str or table
         Of source examples, while source models are trained or beside the target: ``"l2rw"`` or
         ``{ weighting = "per-example", steps = 3, name = "unrolled" }``; uniform is always added.
@@ -279,6 +281,12 @@ class Suite(_Part):
     source_models : int, optional
         How many source models are trained a source; trial seed s uses model s mod this. One a seed by
         default, so that intervals cover the variation between source models.
+    unlabelled_size : int or "all"
+        How many target examples a method that asks for them sees without their labels: of the train pool, what
+        follows the labelled ones, those of validation left out. Part of the identity of such a trial.
+    source_methods : table
+        How source models are trained, by the task's name: ``{ patches = "..." }``; by its head's loss where none is
+        said. A task without labels needs one.
     lanes : int or "auto"
         How many trainings of one shape share a stack; by default what measured fastest for the backbone,
         the inputs' shape and the machine (1 where it gained nothing). Part of a trial's identity.
@@ -315,6 +323,7 @@ class Suite(_Part):
         tuple[Annotated[int, Field(ge=0, le=MAX_SEED, strict=True)], ...], BeforeValidator(_spread_seeds)
     ] = tuple(range(10))
     source_models: Count | None = None
+    unlabelled_size: Literal["all"] | Count = "all"
     image_size: Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
     lanes: Literal["auto"] | Count = "auto"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
@@ -325,6 +334,7 @@ class Suite(_Part):
     data_root: str | None = None
     tasks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    source_methods: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     pairs: Annotated[tuple[Pairs, ...], Field(min_length=1)]
     recipe: Recipe = Recipe()
     source_recipe: Recipe = Recipe(**SOURCE_RECIPE)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,9 +22,9 @@ from bench.training.augment import Augment
 from bench.training.collapse import Losses, constant_loss
 from bench.training.judge import Judge, Look
 from bench.training.lanes import Lane, Layout, padded, rows_of, stacked
-from bench.training.loop import Rows, Stage, logits, train
+from bench.training.loop import Rows, Stage, outputs, train
 from bench.training.protocol import batch_order
-from bench.training.weighted import Weighted, objective
+from bench.training.step import Course
 from bench.triangle import Phase
 from bench.weighting.kept import Weights
 
@@ -88,8 +89,8 @@ class Checkpoint:
     @property
     def _rank(self) -> tuple[float, ...]:
         # Where the metric is undefined on these data it is so for every model of them, and the loss decides.
-        score = 0.0 if math.isnan(self.look.score) else self.look.score
-        return (score, -self.look.loss, -self.rate, -self.step)
+        score, loss = (0.0 if math.isnan(value) else value for value in (self.look.score, self.look.loss))
+        return (score, -loss, -self.rate, -self.step)
 
 
 def plan_stages(path: Sequence[Phase], steps: int) -> list[Stage]:
@@ -257,7 +258,7 @@ class _Training:
         self.purpose = ("refit",) if refit else ()
         # By the stage's number: whether its cut is looked up.
         self._cached = {n: self._is_cached(n) for n, stage in enumerate(stages) if stage.freeze}
-        self._weighted: Weighted | None = None
+        self.course: Course | None = None
 
     @property
     def cut(self) -> str | None:
@@ -287,8 +288,8 @@ class _Training:
         if self.recipe.augment:
             augment = Augment(self.recipe.augment, [derive("augment", *lane.identity) for lane in self.lanes])
         batches = self._batches()
-        self._weighted = objective(
-            self.stack, self.lanes, self.examples, batches, self.steps, self.layout, self.purpose
+        self.course = Course(
+            self.stack, self.lanes, self.lanes[0].how, self.examples, batches, self.steps, self.layout, self.purpose
         )
         train(
             self.stack,
@@ -300,12 +301,13 @@ class _Training:
             [lane.start for lane in self.lanes],
             watch,
             augment,
-            self._weighted,
+            self.course,
+            self.course.method.rate,
         )
 
     def weights(self, lane: int) -> Weights | None:
         """Return what a lane's source examples weighed."""
-        return None if self._weighted is None else self._weighted.weights(lane)
+        return None if self.course.weighted is None else self.course.weighted.weights(lane)
 
     def _batches(self) -> Tensor | None:
         """Return which examples each step sees, shape (lanes, steps, batch), or None for all of them."""
@@ -329,6 +331,18 @@ class _Keeper(ABC):
     @abstractmethod
     def __call__(self, done: int, number: int, losses: Tensor) -> bool:
         """Look at a step of the stage `number`; return whether this was enough."""
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """Let the method change the values, as where a training ends; they are what they were afterwards."""
+        if not self.run.course.finishes:
+            yield
+            return
+        now = self.stack.state()
+        before = [tensor.clone() for tensor in now]
+        self.run.course.finish()
+        yield
+        torch._foreach_copy_(now, before)
 
     def keep(self, lanes: list[int]) -> None:
         """Keep the given lanes as they are now."""
@@ -356,7 +370,8 @@ class _StopAt(_Keeper):
 
     def __call__(self, done: int, number: int, losses: Tensor) -> bool:
         if lanes := [lane for lane, step in enumerate(self.steps) if step == done]:
-            self.keep(lanes)
+            with self.finished():
+                self.keep(lanes)
         return done >= max(self.steps)
 
 
@@ -382,13 +397,14 @@ class _Validate(_Keeper):
             return False
         if self._rows[0] != number:
             self._rows = (number, self.run.rows(number, [lane.split.validation for lane in self.run.lanes]))
-        rows = self._rows[1]
-        lanes = self.run.lanes
-        outputs, targets = _each(Lane.unscaled, lanes, logits(self.stack, rows)), _each(Lane.unscaled, lanes, rows.y)
-        looks = self.judge.look(outputs, targets, lanes)
-        better = []
+        with self.finished():
+            self._look(done, number, losses)
+        return all(self._diverged)
+
+    def _look(self, done: int, number: int, losses: Tensor) -> None:
+        looks, better = self._looks(number), []
         for lane, (rate, loss, look) in enumerate(zip(self.run.rates, losses.tolist(), looks, strict=True)):
-            if self._diverged[lane] or not (math.isfinite(look.loss) and math.isfinite(loss)):
+            if self._diverged[lane] or not (math.isfinite(loss) and self.judge.is_sound(look)):
                 self._diverged[lane] = True
                 continue
             self._last[lane] = look
@@ -398,7 +414,15 @@ class _Validate(_Keeper):
                 self.best[lane] = found
                 better.append(lane)
         self.keep(better)
-        return all(self._diverged)
+
+    def _looks(self, number: int) -> list[Look]:
+        """Judge the lanes as they are now."""
+        rows, lanes = self._rows[1], self.run.lanes
+        if not self.judge.head.metric:
+            losses = self.run.course.validate(rows, self.run.stages[number].freeze)
+            return [Look(math.nan, loss, math.nan) for loss in losses]
+        found, targets = _each(Lane.unscaled, lanes, outputs(self.stack, rows)), _each(Lane.unscaled, lanes, rows.y)
+        return self.judge.look(found, targets, lanes)
 
     def collapsed(self, lane: int, constant: float) -> bool:
         """Whether a lane's training came to no more than a constant prediction of that training loss."""

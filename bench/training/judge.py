@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,8 +69,12 @@ class Judge:
                 torch.stack([lane.scaled(part) for lane, part in zip(lanes, values, strict=True)])
                 for values in (outputs, targets)
             )
-        losses = self.head.loss(outputs, targets).tolist()
+        losses = self.head.loss(outputs, targets).tolist() if self.head.has_loss else [math.nan] * len(scores)
         return [Look(score, loss, score) for score, loss in zip(scores, losses, strict=True)]
+
+    def is_sound(self, look: Look) -> bool:
+        """Whether a model's loss is a number, where its kind has one."""
+        return math.isfinite(look.loss) or (not self.head.has_loss and self.head.metric != "")
 
     def _accuracy(self, outputs: Tensor, targets: Tensor) -> list[float]:
         if self.head.kind == SINGLE_LABEL:
