@@ -254,7 +254,7 @@ class Runner:
         data = self._target_data(network, trial.target, target, plan.standardised_by(trial.target, trial.target))
         recipe, size = plan.suite.recipe, trial.target_size
         order = self._orders.get(
-            (data.fingerprint, trial.seed), lambda: pool_order(target.y, data.fingerprint, trial.seed)
+            (data.fingerprint, trial.seed), lambda: pool_order(target.strata, data.fingerprint, trial.seed)
         )
         split = Split(order[:0], order[:0])
         if strategy.trained:

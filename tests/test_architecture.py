@@ -39,7 +39,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "weighting": (("weighting",), (_GROUND,)),
     "transfer": (("transfer",), (_GROUND, "backbones")),
     "adaptations": (("adaptations",), (_GROUND, "backbones")),
-    "training": (("training",), (_GROUND, "suite", "tasks", "backbones", "weighting")),
+    "training": (("training",), (_GROUND, "heads", "suite", "tasks", "backbones", "weighting")),
     "similarity": (("similarity",), (_GROUND, "tasks", "backbones", "training")),
     "sources": (("sources",), (_GROUND, "suite", "tasks", "backbones", "weighting", "training")),
     "runner": (

@@ -11,11 +11,12 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.registry import HEADS
+from bench.trial import SINGLE_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SINGLE_LABEL = "single-label"
+__all__ = ["SINGLE_LABEL", "Head", "head", "head_of"]
 
 
 class Head(ABC):
@@ -103,7 +104,9 @@ def head(kind: str, *, version: int = 1) -> Callable[[type], type]:
         if not (isinstance(cls, type) and issubclass(cls, Head)):
             raise BenchError(f'head "{kind}": decorate a subclass of bench.Head, not {cls!r}')
         if inspect.isabstract(cls):
-            raise BenchError(f'head "{kind}": {cls.__name__} needs the methods {", ".join(sorted(cls.__abstractmethods__))}')
+            raise BenchError(
+                f'head "{kind}": {cls.__name__} needs the methods {", ".join(sorted(cls.__abstractmethods__))}'
+            )
         HEADS.register(kind, cls, version=version, given=0)
         return cls
 
