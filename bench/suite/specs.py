@@ -241,6 +241,8 @@ class TaskReader:
     def _path(self, entry: Any, key: str, value: Any) -> Any:
         """Make a path of the suite absolute; a second file may also be named from beside the first."""
         paths = path_arguments(entry)
+        if key in paths and isinstance(value, Mapping):
+            return {name: self._path(entry, key, path) for name, path in value.items()}
         if key not in paths or not isinstance(value, str) or not value:
             return value
         path = self.suite.resolve(value)

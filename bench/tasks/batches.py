@@ -6,6 +6,7 @@ names. Targets are an array of N rows, or :class:`Targets`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, Union
 
@@ -138,6 +139,21 @@ def nested(found: Mapping[str, np.ndarray]) -> dict[str, Any]:
         name: Targets.unpacked(value) if name.startswith("y") and isinstance(value, dict) else value
         for name, value in parts.items()
     }
+
+
+def row_digests(x: Inputs) -> Iterator[bytes]:
+    """Yield a digest of each row, in order: the rows of a large task do not fit into memory together."""
+    columns = list(x.values()) if isinstance(x, Mapping) else [x]
+    for rows in zip(*(_rows(column) for column in columns), strict=True):
+        found = hashlib.blake2b(digest_size=16)
+        for row in rows:
+            found.update(np.ascontiguousarray(row).data)
+        yield found.digest()
+
+
+def _rows(x: np.ndarray) -> Iterator[np.ndarray]:
+    for part in arrays.chunks(x):
+        yield from part
 
 
 def inputs(x: Any, where: str) -> Inputs:
