@@ -31,7 +31,8 @@ NAME_WIDTH = 90  # typographic points, at most, of a class's name
 def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Figure:
     """Draw examples of each task's train pool, side by side, a class a row with its number of examples.
 
-    Each label of a multi-label task has a row; numbers to predict are cut into five ranges of equal counts. Images are shown as they are, at most 20 classes; examples that a change has spoilt on purpose are
+    Each label of a multi-label task has a row; numbers to predict are cut into five ranges of equal counts.
+    Images are shown as they are, at most 20 classes; examples that a change has spoilt on purpose are
     framed. Rows of tables become points: their two columns, or the last task's two first principal
     components; tables of the same width share their axes.
 
