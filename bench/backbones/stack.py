@@ -11,13 +11,15 @@ Within a stack, features lie lane after lane in dimension 1: (N, lanes * C, ...)
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d
 
 from bench.backbones.base import Backbone
+from bench.backbones.batch import Rows, each
 from bench.backbones.layers import GlobalAveragePool
 from bench.errors import BenchError
 
@@ -202,14 +204,22 @@ class Stack:
         modules = [*self.network.block_list()[depth:], *(head for head in heads if head is not None)]
         return [[p for p in module.parameters() if p.requires_grad] for module in modules]
 
-    def arrange(self, rows: Tensor) -> Tensor:
-        """Bring inputs (lanes, N, C, ...) to the form that the networks take, (N, lanes * C, ...)."""
+    def arrange(self, rows: Rows) -> Any:
+        """Bring inputs (lanes, N, C, ...) to the form that the networks take, (N, lanes * C, ...).
+
+        Raises
+        ------
+        BenchError
+            For mappings in more than one lane: a plan never asks for that.
+        """
         if self.lanes == 1:
-            return rows[0]
+            return each(lambda part: part[0], rows)
+        if isinstance(rows, Mapping):
+            raise BenchError(f"inputs that are mappings run one at a time, not in {self.lanes} lanes")
         arranged = rows.transpose(0, 1).flatten(1, 2)
         return arranged.contiguous(memory_format=torch.channels_last) if arranged.ndim == 4 else arranged
 
-    def logits(self, x: Tensor, start: int = 0, companion: bool = False, network: nn.Module | None = None) -> Tensor:
+    def logits(self, x: Rows, start: int = 0, companion: bool = False, network: nn.Module | None = None) -> Tensor:
         """Return logits, shape (lanes, N, classes), for arranged activations at the cut `start`.
 
         Of the companion head where asked for, and of a `network` with other values where one is given.

@@ -99,7 +99,9 @@ def pack_models(plan: Plan, models: Iterable[SourceModel]) -> Iterator[Group]:
     alike: dict[Hashable, list[SourceModel]] = {}
     for model in models:
         learns_from = (model.meta.target, model.meta.size) if model.meta else ()
-        shape = (model.backbone, model.shape, model.weighting, len(plan.classes(model.source)), *learns_from)
+        card, classes = plan.card(model.source), len(plan.classes(model.source))
+        kind = None if card is None else card.kind
+        shape = (model.backbone, model.shape, model.weighting, kind, classes, *learns_from)
         alike.setdefault(shape, []).append(model)
     stacks: list[tuple[SourceModel, ...]] = []
     for found in alike.values():

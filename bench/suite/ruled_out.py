@@ -41,8 +41,14 @@ def _inputs(plan: Plan, target: str, card: Card) -> list[Problem]:
     """Find token ids where numbers are needed, mappings where an array is, and the reverse."""
     found, mine = [], _kind_of(card)
     for spec in plan.backbones:
-        taken = "token ids" if BACKBONES.get(spec.name).meta.get("integers") else "numbers"
-        if not card.inputs and taken != mine:
+        facts = BACKBONES.get(spec.name).meta
+        taken = "token ids" if facts.get("integers") else "numbers"
+        if needed := facts.get("inputs"):
+            missing = [name for name in needed if name not in dict(card.inputs)]
+            taken = f"a mapping with {missing[0]}" if missing else mine
+        elif card.inputs:
+            taken = f"{taken} in one array"
+        if taken != mine:
             message = f'backbone "{spec.label}" takes {taken}, the inputs are {mine}'
             found.append(Problem(f'target "{target}"', message))
     for source in plan.targets[target]:

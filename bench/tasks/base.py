@@ -237,7 +237,7 @@ class Task:
         if x.dtype.kind != "i":
             return 0
         parts = [part for name, part in self.parts().items() if name.startswith("x") and name.endswith(key)]
-        return 1 + int(max(arrays.extremes(part)[1] for part in parts))
+        return 1 + max(0, *(int(arrays.extremes(part)[1]) for part in parts))
 
     @cached_property
     def fingerprint(self) -> str:
