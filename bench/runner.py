@@ -6,7 +6,7 @@ import base64
 import copy
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.adaptations.apply import adapt, trains_nothing
 from bench.backbones.base import Backbone, build
+from bench.backbones.batch import Batch, Rows
 from bench.errors import BenchError, DataError, StoreError, TrialError
 from bench.heads.base import head_of
 from bench.model_files import path_of, weights_path
@@ -43,7 +44,7 @@ from bench.training.protocol import Pool, Split, pool_order, reading_order, spli
 from bench.training.step import own_modules
 from bench.training.weighted import SourceFacts, Weigh, add_head
 from bench.transfer.start import copy_blocks, copy_head, trainable_parameters
-from bench.trial import SCHEMA_VERSION, Check, SourceModel, Trial
+from bench.trial import SCHEMA_VERSION, Card, Check, SourceModel, Trial, named_shapes
 from bench.triangle import Strategy
 from bench.weighting.kept import Weights
 
@@ -151,15 +152,15 @@ class Runner:
         network = build(spec.name, shape, len(self.plan.classes(unit.target)), 0, 0, **spec.arguments).eval()
         if network.depth != spec.depth:
             raise DataError(f'backbone "{spec.name}" has {network.depth} blocks, but was declared with {spec.depth}')
-        cards = map(self.plan.card, [unit.target, *self.plan.targets[unit.target]])
-        ids = max(card.vocabulary for card in cards if card is not None)
+        cards = [self.plan.card(name) for name in (unit.target, *self.plan.targets[unit.target])]
+        ids = _largest([card for card in cards if card is not None])
         try:
-            # The largest token id, so that an embedding that is too small shows here.
-            network(network.prepare(torch.full((2, *shape), ids - 1) if ids else torch.zeros((2, *shape))))
+            network(network.prepare(_trial_batch(shape, ids)))
         except IndexError as error:
-            if not ids:
+            if not any(ids.values()):
                 raise
-            message = f'backbone "{spec.name}" cannot take the token ids, which go up to {ids - 1}: {error}'
+            most = ", ".join(f"{name + ' ' if name else ''}up to {n - 1}" for name, n in ids.items() if n)
+            message = f'backbone "{spec.name}" cannot take the token ids, which go {most}: {error}'
             raise DataError(message) from error
         if problem := trains_nothing(network, spec.label, self.plan.strategies[unit.backbone]):
             raise DataError(problem)
@@ -280,7 +281,7 @@ class Runner:
         """Return the order of a target's pool, of which a size is a prefix."""
         target = self._read(trial.target)
         known = data.fingerprint, trial.seed
-        return self._orders.get(known, lambda: pool_order(target.y, *known))
+        return self._orders.get(known, lambda: pool_order(target.strata, *known))
 
     def _beside(self, trial: Trial, lane: Lane) -> None:
         """Give a lane what its method asks for: sources with heads for their labels, unlabelled examples, modules."""
@@ -366,6 +367,25 @@ class Runner:
             copy_head(network, source.network, tuple(target.classes), source.classes)
         ratio = self.plan.suite.recipe.copied_lr if strategy.copied_lr is None else strategy.copied_lr
         return Start(strategy.transfer, strategy.keep_head, ratio)
+
+
+def _largest(cards: Sequence[Card]) -> dict[str, int]:
+    """Return one more than the largest whole number of each input over tasks; of inputs in one array, under ""."""
+    found: dict[str, int] = {}
+    for card in cards:
+        for name, most in card.inputs or (("", card.vocabulary),):
+            found[name] = max(found.get(name, 0), most)
+    return found
+
+
+def _trial_batch(shape: tuple[Any, ...], ids: Mapping[str, int]) -> Rows:
+    """Return two inputs: with the largest token ids, so that an embedding that is too small shows, and else zeros."""
+
+    def two(shape: tuple[int, ...], most: int) -> Tensor:
+        return torch.full((2, *shape), most - 1) if most else torch.zeros((2, *shape))
+
+    named = named_shapes(shape)
+    return Batch({name: two(part, ids[name]) for name, part in named.items()}) if named else two(shape, ids[""])
 
 
 def _room(path: Path) -> Path:

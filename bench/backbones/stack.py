@@ -11,7 +11,7 @@ Within a stack, features lie lane after lane in dimension 1: (N, lanes * C, ...)
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, conv2d
 
 from bench.backbones.base import Backbone
+from bench.backbones.batch import Rows, each
 from bench.backbones.layers import GlobalAveragePool
 from bench.errors import BenchError
 
@@ -219,14 +220,22 @@ class Stack:
             return activations.unflatten(1, (self.lanes, -1)).transpose(0, 1)
         return self.with_lanes(activations)
 
-    def arrange(self, rows: Tensor) -> Tensor:
-        """Bring inputs (lanes, N, C, ...) to the form that the networks take, (N, lanes * C, ...)."""
+    def arrange(self, rows: Rows) -> Any:
+        """Bring inputs (lanes, N, C, ...) to the form that the networks take, (N, lanes * C, ...).
+
+        Raises
+        ------
+        BenchError
+            For mappings in more than one lane: a plan never asks for that.
+        """
         if self.lanes == 1:
-            return rows[0]
+            return each(lambda part: part[0], rows)
+        if isinstance(rows, Mapping):
+            raise BenchError(f"inputs that are mappings run one at a time, not in {self.lanes} lanes")
         arranged = rows.transpose(0, 1).flatten(1, 2)
         return arranged.contiguous(memory_format=torch.channels_last) if arranged.ndim == 4 else arranged
 
-    def outputs(self, x: Any, start: int = 0, head: str | None = None, network: nn.Module | None = None) -> Any:
+    def outputs(self, x: Rows, start: int = 0, head: str | None = None, network: nn.Module | None = None) -> Any:
         """Return outputs, shape (lanes, N, K), for arranged activations at the cut `start`.
 
         Of a head beside the main one where its name is given, and of a `network` with other values likewise.

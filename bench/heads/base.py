@@ -11,11 +11,12 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.registry import HEADS
+from bench.trial import SINGLE_LABEL
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-SINGLE_LABEL = "single-label"
+__all__ = ["SINGLE_LABEL", "Head", "head", "head_of"]
 
 
 class Head(ABC):

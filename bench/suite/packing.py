@@ -99,8 +99,9 @@ def pack_models(plan: Plan, models: Iterable[SourceModel]) -> Iterator[Group]:
     alike: dict[Hashable, list[SourceModel]] = {}
     for model in models:
         learns_from = (model.meta.target, model.meta.size) if model.meta else ()
-        how = plan.source_method(model.source)
-        shape = (model.backbone, model.shape, model.weighting, len(plan.classes(model.source)), how, *learns_from)
+        how, card, classes = plan.source_method(model.source), plan.card(model.source), len(plan.classes(model.source))
+        kind = None if card is None else card.kind
+        shape = (model.backbone, model.shape, model.weighting, kind, classes, how, *learns_from)
         alike.setdefault(shape, []).append(model)
     stacks: list[tuple[SourceModel, ...]] = []
     for found in alike.values():

@@ -27,7 +27,16 @@ from bench.suite.specs import (
 from bench.suite.standardise import RULES, applies, provider
 from bench.suite.strategies import read_strategies
 from bench.suite.weightings import UNIFORM, WeightingSpec, read_weightings
-from bench.trial import SCHEMA_VERSION, Card, Meta, SourceModel, Trial, combine
+from bench.trial import (
+    SCHEMA_VERSION,
+    SINGLE_LABEL,
+    Card,
+    Meta,
+    SourceModel,
+    Trial,
+    combine,
+    is_array_shape,
+)
 from bench.triangle import PLAIN, How, Strategy
 
 if TYPE_CHECKING:
@@ -145,7 +154,7 @@ class Plan:
         if card is None:
             return ()
         size = self.suite.image_size
-        return (card.shape[0], size, size) if size and len(card.shape) == 3 else card.shape
+        return (card.shape[0], size, size) if size and is_array_shape(card.shape, 3) else card.shape
 
     def standardised_by(self, name: str, target: str) -> str | None:
         """Name the task whose train pool standardises the table `name` in pairs to `target`.
@@ -153,7 +162,7 @@ class Plan:
         None where inputs are taken as they are, and while the target's data have not been read.
         """
         rule, card = self.suite.standardise, self.card(target)
-        if card is None or len(card.shape) != 1:
+        if card is None or not is_array_shape(card.shape, 1):
             return None
         by = provider(rule, name, target, self.targets.get(target) or [name])
         known = self.card(by) if by else None
@@ -215,11 +224,13 @@ class Plan:
         return card.classes if card else self._known_classes[name]
 
     def sizes(self, target: str) -> list[int]:
-        """Return the target sizes in examples in all (0 for one that needs data not read yet)."""
+        """Return the target sizes in examples in all (0 for one that needs data not read yet, or classes)."""
         card, classes = self.card(target), self.classes(target)
         sizes = []
         for size in self.suite.target_sizes:
-            if card is not None or isinstance(size, int):
+            if card is not None and card.kind != SINGLE_LABEL and isinstance(size, str):
+                sizes.append(card.n_train if size == "all" else 0)
+            elif card is not None or isinstance(size, int):
                 sizes.append(size_in_all(size, card.class_counts if card else ()))
             else:
                 sizes.append(size_in_all(size, (0,) * len(classes)) if classes and size != "all" else 0)
@@ -299,7 +310,9 @@ class Plan:
         return model is not None and model.trained and model.source not in self.models
 
     def zero_shot_possible(self, source: str, target: str) -> bool:
-        """Whether a source head can label the target: its classes are all among the source's."""
+        """Whether a source head can label the target: one kind of task, and its classes are all among the source's."""
+        if len({card.kind for name in (source, target) if (card := self.card(name)) is not None}) > 1:
+            return False
         source_classes, target_classes = self.classes(source), self.classes(target)
         if source_classes is None or target_classes is None:
             return True
@@ -429,5 +442,5 @@ class Plan:
 def _seen(card: Card, shape: tuple[int, ...]) -> list[object]:
     """Return what decides how a network sees a task's inputs: the shape, and whether they are cropped to it."""
     own = card.shape
-    crop = len(own) == 3 and own[1] * shape[2] != own[2] * shape[1]
+    crop = is_array_shape(own, 3) and own[1] * shape[2] != own[2] * shape[1]
     return [shape, "crop"] if crop else [shape]

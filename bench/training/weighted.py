@@ -285,7 +285,10 @@ def _facts(
     like: Tensor,
 ) -> Facts:  # fmt: skip
     def flat(data: Data, examples: np.ndarray) -> np.ndarray:
-        return data.x.take(torch.as_tensor(examples, device=data.y.device)).flatten(1).cpu().numpy()
+        x = data.x.take(torch.as_tensor(examples, device=data.y.device))
+        if not isinstance(x, Tensor):
+            raise TrialError(f"this weighting looks at inputs in one tensor; these are a mapping of {', '.join(x)}")
+        return x.flatten(1).cpu().numpy()
 
     def target(lane: int) -> np.ndarray:
         if weigh[lane].unlabelled is None:
