@@ -1,4 +1,4 @@
-"""Named things that a suite can ask for: tasks, changes, backbones, strategies, adaptations, weightings, measures.
+"""Named things that a suite can ask for: tasks, changes, backbones, strategies, metrics and so on.
 
 Each kind has one :class:`Registry`. Built-in names come from the `BUILTIN` table in the `index` module
 of the floor that owns them (name -> module to import), so that listing and validating names stays
@@ -173,6 +173,7 @@ BACKBONES = Registry("backbone", "bench.backbones.index")
 STRATEGIES = Registry("strategy", "bench.transfer.index")
 ADAPTATIONS = Registry("adaptation", "bench.adaptations.index")
 WEIGHTINGS = Registry("weighting", "bench.weighting.index")
+METRICS = Registry("metric", "bench.metrics.index")
 MEASURES = Registry("measure", "bench.similarity.index")
 
 

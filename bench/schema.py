@@ -21,7 +21,14 @@ LEVEL = 0.95  # of the intervals of measured similarity
 FAR_LOSS = 10.0  # times a constant prediction's loss: more than a model has that learned its examples by heart
 SCRATCH = "scratch"
 BY_TARGET, BY_OWN = "target", "each"  # of the column standardised_by, beside the names of tasks
+ACCURACY = "accuracy"  # the metric of rows that name none
+POINTS = "points"  # hundredths of a bounded score: the unit of its gaps
 VERDICTS = ("negative", "positive", "equivalent", "inconclusive")
+
+
+def metric_column(name: str) -> str:
+    """Name the column of a metric's score on the test set."""
+    return f"test_{name.replace('-', '_')}"
 
 
 @dataclass(frozen=True)

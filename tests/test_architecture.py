@@ -34,6 +34,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "suite": (("suite", "records", "rows", "results", "weight_files", "predictions"), (_GROUND,)),
     "tasks": (("tasks",), (_GROUND, "suite")),
+    "metrics": (("metrics",), (_GROUND,)),
     "backbones": (("backbones",), (_GROUND,)),
     "weighting": (("weighting",), (_GROUND,)),
     "transfer": (("transfer",), (_GROUND, "backbones")),
@@ -56,7 +57,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("cli", "__main__"),
         (
             _GROUND, "suite", "tasks", "backbones", "transfer", "adaptations", "training", "similarity", "launch",
-            "stats", "report", "api",
+            "stats", "report", "api", "metrics",
         ),
     ),
 }  # fmt: skip
@@ -173,6 +174,7 @@ def test_light_modules_load_nothing_heavy():
     light = LIGHT + [name for name in MODULES if group(name) in ("stats", "report", "suite", _GROUND)]
     light += [name for name in MODULES if name.rpartition(".")[2].startswith("index")]
     light += [n for n in MODULES if group(n) == "tasks"] + ["bench.launch.driver", "bench.transfer.builtin"]
+    light += [name for name in MODULES if group(name) == "metrics"]
     light += [
         "bench.backbones.small",
         "bench.backbones.vision",
