@@ -42,16 +42,19 @@ class Pool:
         What no split tears apart.
     given : int
         Examples of the validation split that comes with the data.
+    test : array, shape (M,), optional
+        The targets of the test set, for what a metric can make of them; no split depends on them.
     """
 
     y: np.ndarray
     groups: np.ndarray | None = None
     given: int = 0
+    test: np.ndarray | None = None
 
     @classmethod
     def of(cls, task: Task) -> Pool:
         """Return the pool of a task."""
-        return cls(task.y, task.groups, task.n_val)
+        return cls(task.y, task.groups, task.n_val, task.y_test)
 
 
 def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:

@@ -15,6 +15,8 @@ from bench.registry import METRICS, load_plugin
 
 @pytest.fixture(autouse=True)
 def _own_names(monkeypatch):
+    for name in METRICS.names():
+        METRICS.get(name)
     monkeypatch.setattr(METRICS, "_entries", dict(METRICS._entries))
 
 
