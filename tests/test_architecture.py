@@ -27,7 +27,7 @@ _GROUND = "ground"
 _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     _GROUND: (
         (
-            "errors", "identity", "seeding", "registry", "triangle", "trial", "schema", "store", "provenance",
+            "errors", "identity", "seeding", "registry", "triangle", "trial", "schema", "scores", "store", "provenance",
             "model_files", "record_form", "holding",
         ),
         (),
