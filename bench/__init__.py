@@ -2,8 +2,8 @@
 
 ``bench.run`` runs a suite, ``bench.load_results`` gives its table, ``bench.negative_transfer`` the gaps
 with intervals and verdicts. The decorators ``bench.task``, ``bench.change``, ``bench.backbone``,
-``bench.strategy``, ``bench.adaptation`` and ``bench.measure`` add to what a suite can name. Nothing heavy is
-imported until it is used.
+``bench.strategy``, ``bench.adaptation``, ``bench.metric`` and ``bench.measure`` add to what a suite can name.
+Nothing heavy is imported until it is used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.api import plan, run
     from bench.backbones.declare import backbone
     from bench.errors import BenchError
+    from bench.metrics.base import Metric, metric
     from bench.results import load_correctness, load_results
     from bench.seeding import generator
     from bench.similarity.base import measure
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adaptation": "bench.adaptations.base",
     "BenchError": "bench.errors",
+    "Metric": "bench.metrics.base",
     "Phase": "bench.triangle",
     "Strategy": "bench.triangle",
     "Suite": "bench.suite.model",
@@ -40,6 +42,7 @@ _HOMES = {
     "load_correctness": "bench.results",
     "load_results": "bench.results",
     "measure": "bench.similarity.base",
+    "metric": "bench.metrics.base",
     "negative_transfer": "bench.stats.gap",
     "plan": "bench.api",
     "point": "bench.triangle",
@@ -51,6 +54,7 @@ _HOMES = {
 __all__ = [
     "Adaptation",
     "BenchError",
+    "Metric",
     "Phase",
     "Strategy",
     "Suite",
@@ -62,6 +66,7 @@ __all__ = [
     "load_correctness",
     "load_results",
     "measure",
+    "metric",
     "negative_transfer",
     "plan",
     "point",

@@ -176,6 +176,7 @@ ADAPTATIONS = Registry("adaptation", "bench.adaptations.index")
 HEADS = Registry("kind of task", "bench.heads.index")
 METHODS = Registry("method", "bench.methods.index")
 WEIGHTINGS = Registry("weighting", "bench.weighting.index")
+METRICS = Registry("metric", "bench.metrics.index")
 MEASURES = Registry("measure", "bench.similarity.index")
 
 

@@ -34,8 +34,8 @@ def check(
     """Check suites, plug-ins or names.
 
     Of a suite, every mistake is said at once, each with its place. Of a plug-in or a name, the contract
-    is run that all tasks, changes, backbones, strategies, adaptations, measures and weightings keep. Exit code 2
-    if anything is wrong.
+    is run that all tasks, changes, backbones, strategies, adaptations, measures, weightings and metrics keep. Exit
+    code 2 if anything is wrong.
     """
     from bench.errors import BenchError
     from bench.registry import load_plugin
@@ -76,7 +76,7 @@ def _offline() -> list[tuple[str, Entry]]:
     from bench.cli.listing import registries
 
     known = registries()
-    every = ("changes", "strategies", "adaptations", "measures", "weightings")
+    every = ("changes", "strategies", "adaptations", "measures", "weightings", "metrics")
     names = {**{kind: known[kind].names() for kind in every}, **OFFLINE}
     return [(kind, known[kind].get(name)) for kind in known for name in names.get(kind, ())]
 
@@ -208,6 +208,12 @@ def _check_weighting(entry: Entry) -> list[str]:
     return check_weighting(entry)
 
 
+def _check_metric(entry: Entry) -> list[str]:
+    from bench.metrics.contract import check_metric
+
+    return check_metric(entry)
+
+
 CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
     "tasks": _check_task,
     "changes": _check_change,
@@ -216,6 +222,7 @@ CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
     "adaptations": _check_adaptation,
     "measures": _check_measure,
     "weightings": _check_weighting,
+    "metrics": _check_metric,
 }
 
 

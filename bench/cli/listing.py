@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bench.registry import Entry, Registry
 
 _HOLD = "\x00=\x00"
-KINDS = ("tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings")
+KINDS = ("tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings", "metrics")
 RECIPE = "recipe"
 
 
@@ -25,7 +25,7 @@ def registries() -> dict[str, Registry]:
 
     known = (
         registry.TASKS, registry.CHANGES, registry.BACKBONES, registry.STRATEGIES, registry.ADAPTATIONS,
-        registry.MEASURES, registry.WEIGHTINGS,
+        registry.MEASURES, registry.WEIGHTINGS, registry.METRICS,
     )  # fmt: skip
     return dict(zip(KINDS, known, strict=True))
 
@@ -38,8 +38,9 @@ def list_names(
 ) -> None:
     """List what a suite can name.
 
-    Tasks, changes to them, backbones, strategies, adaptations, measures of similarity and weightings; with a
-    kind, what each is and its arguments with their defaults. "recipe" lists the keys of [recipe] and [source_recipe].
+    Tasks, changes to them, backbones, strategies, adaptations, measures of similarity, weightings and metrics;
+    with a kind, what each is and its arguments with their defaults. "recipe" lists the keys of [recipe] and
+    [source_recipe].
     """
     from bench.errors import unknown
     from bench.registry import load_packages, load_plugin
@@ -71,7 +72,8 @@ def _print_entries(registry: Registry) -> None:
         entry = registry.get(name)
         print(name)
         near = f"{entry.meta['near']} is near" if "near" in entry.meta else ""
-        for text in filter(None, [entry.summary, arguments_of(entry), near]):
+        kinds = f"judges {', '.join(entry.meta['kinds'])}" if "kinds" in entry.meta else ""
+        for text in filter(None, [entry.summary, arguments_of(entry), near, kinds]):
             print(textwrap.indent(_wrap(text, _width() - 4), "    "))
 
 

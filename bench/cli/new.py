@@ -155,6 +155,27 @@ def {function}(facts, *, sharpness=1.0):  # in a suite: {{ weighting = "{name}",
     return Easy(facts)
 '''
 
+METRIC = '''\
+"""A metric of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import numpy as np
+
+import bench
+
+
+@bench.metric("{name}", version=1)  # raise the version when its values change
+class {function}(bench.Metric):
+    """Accuracy on the rarest class that the test set has."""
+
+    kinds = ("single-label",)  # the kinds of task that it judges
+    bounded = True  # within -1 to 1; else say unit = "..." too, and a suite must say [statistics] margin
+
+    def score(self, truth):  # truth.targets, .predicted: (N,); .scores: log-probabilities (N, K); .classes: K names
+        counts = np.bincount(truth.targets, minlength=len(truth.classes))
+        rarest = np.where(counts > 0, counts, counts.max() + 1).argmin()
+        return float((truth.predicted == rarest)[truth.targets == rarest].mean())  # more is better
+'''
+
 
 def pair(
     name: Name,
@@ -209,6 +230,11 @@ def change(name: Name, folder: Into = Path()) -> None:
 def weighting(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: a weighting of source examples of your own."""
     _plugin(name, folder, WEIGHTING, f'weighting = ["{name}"]')
+
+
+def metric(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a metric of your own, which judges predictions."""
+    _plugin(name, folder, METRIC, f'metric = "{name}"', _identifier(name).title().replace("_", ""))
 
 
 def _plugin(name: str, folder: Path, text: str, used: str, function: str | None = None) -> None:

@@ -182,7 +182,10 @@ class Contrast(_Part):
 
 
 class Statistics(_Part):
-    """How comparisons are judged: see :func:`bench.negative_transfer`."""
+    """How comparisons are judged: see :func:`bench.negative_transfer`.
+
+    The default of `margin` is for bounded metrics; with another, a suite must say one.
+    """
 
     margin: Positive = 0.01
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -300,6 +303,10 @@ class Suite(_Part):
         that gives mean and spread says for all which columns are measured (a `table` does; none where it says
         ``standardise = false``). One that says nothing, such as an `npz` or a plug-in's task, leaves tables as
         they are by default, and has all columns standardised where the suite gives a rule.
+    metric : str, optional
+        What models are chosen by on validation data and judged by on the test set, more being better: "auroc",
+        "balanced-accuracy" (``ntbench list metrics``). That of the target's kind by default: accuracy for
+        single-label tasks. Part of a trial's identity. Gaps and [statistics] margin are in its unit.
     predictions : bool
         Whether the run folder keeps what every trial predicted of every test example, for ``ntbench export
         --predictions``: 2 bytes a class and 1 or 2 more, compressed. Never part of a key.
@@ -329,6 +336,7 @@ class Suite(_Part):
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     standardise: str | None = None
     measures: tuple[str, ...] = ("proxy-a-distance", "frechet-distance", "leep")
+    metric: str | None = None
     predictions: Annotated[bool, Field(strict=True)] = True
     plugins: tuple[str, ...] = ()
     data_root: str | None = None

@@ -14,6 +14,7 @@ from bench.errors import BenchError, Problem
 from bench.identity import digest
 from bench.model_files import file_digest
 from bench.suite.choices import read_method
+from bench.suite.metrics import kind_of, metric_identity
 from bench.suite.model import Suite, size_in_all
 from bench.suite.selection import EVERYTHING, Selection, demand
 from bench.suite.specs import (
@@ -414,8 +415,8 @@ class Plan:
             return ""
         shape, network = self.input_shape(target), self._backbone_digest(backbone)
         data = [target, card.fingerprint, card.version, *_seen(card, shape), *transform]
-        numerics = self._numerics(backbone, shape)
-        return combine(["trial", SCHEMA_VERSION, *data, network, numerics, self._recipe_digests[0]])
+        numerics, chosen_by = self._numerics(backbone, shape), metric_identity(self.suite, kind_of(card))
+        return combine(["trial", SCHEMA_VERSION, *data, network, numerics, self._recipe_digests[0], *chosen_by])
 
     def expand(self, block: Block) -> Iterator[Trial]:
         """Yield the trials of a block: its seeds, sizes and strategies crossed."""

@@ -46,17 +46,20 @@ class Pool:
         Examples of the validation split that comes with the data.
     classed : bool
         Whether `y` are classes, of which training must have an example each.
+    test : array, shape (M,), optional
+        The targets of the test set, for what a metric can make of them; no split depends on them.
     """
 
     y: np.ndarray
     groups: np.ndarray | None = None
     given: int = 0
     classed: bool = True
+    test: np.ndarray | None = None
 
     @classmethod
     def of(cls, task: Task) -> Pool:
         """Return the pool of a task."""
-        return cls(task.strata, task.groups, task.n_val, task.kind == SINGLE_LABEL)
+        return cls(task.strata, task.groups, task.n_val, task.kind == SINGLE_LABEL, task.y_test)
 
 
 def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:
