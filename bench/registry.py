@@ -1,4 +1,5 @@
-"""Named things that a suite can ask for: tasks, changes, backbones, strategies, adaptations, methods, ....
+"""Named things that a suite can ask for: tasks, changes, backbones, strategies, adaptations, methods,
+metrics, kinds, weightings, measures.
 
 Each kind has one :class:`Registry`. Built-in names come from the `BUILTIN` table in the `index` module
 of the floor that owns them (name -> module to import), so that listing and validating names stays
@@ -173,7 +174,6 @@ BACKBONES = Registry("backbone", "bench.backbones.index")
 STRATEGIES = Registry("strategy", "bench.transfer.index")
 ADAPTATIONS = Registry("adaptation", "bench.adaptations.index")
 HEADS = Registry("kind of task", "bench.heads.index")
-METHODS = Registry("method", "bench.methods.index")
 WEIGHTINGS = Registry("weighting", "bench.weighting.index")
 MEASURES = Registry("measure", "bench.similarity.index")
 

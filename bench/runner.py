@@ -7,6 +7,7 @@ import copy
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from bench.adaptations.apply import adapt, trains_nothing
 from bench.backbones.base import Backbone, build
 from bench.errors import BenchError, DataError, StoreError, TrialError
+from bench.heads.base import head_of
 from bench.model_files import path_of, weights_path
 from bench.predictions import PREDICTIONS, save_predictions
 from bench.records import describe_error, failed_trial, listed, row_of
@@ -33,6 +35,7 @@ from bench.tasks.standardise import standardise
 from bench.training.cuts import Cuts, Frozen
 from bench.training.data import Data, prepare
 from bench.training.fit import Fitted, fit
+from bench.training.judge import Judge
 from bench.training.lanes import Lane, Layout, Tested, evaluate
 from bench.training.loop import Start
 from bench.training.precision import computing
@@ -120,7 +123,9 @@ class Runner:
 
         def make() -> Backbone:
             seeds = derive("body", *identity), derive("head", *identity)
-            network = build(spec.name, target.shape, len(target.classes), *seeds, **spec.arguments).to(self.device)
+            made = partial(head_of(target.kind).module, classes=target.classes)
+            network = build(spec.name, target.shape, made, *seeds, **spec.arguments)
+            network = network.to(self.device)
             return network.to(memory_format=torch.channels_last) if target.is_image else network
 
         return copy.deepcopy(self._networks.get((trial.target, trial.backbone, trial.seed), make))
@@ -223,13 +228,13 @@ class Runner:
         shape = plan.input_shape(first.target)
         target = self.task(first.target, shape, plan.standardised_by(first.target, first.target))
         strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
-        layout = self._layout(first.backbone, shape, strategy)
+        layout, judge = self._layout(first.backbone, shape, strategy), Judge.of(target.kind, None, target.classes)
         lanes = [self._lane(trial, target) for trial in trials]
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
         with computing(plan.suite.precision, self.device):
             if strategy.trained:
-                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps)
-            tested = evaluate(lanes, untouched, layout, plan.suite.predictions)
+                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps, judge)
+            tested = evaluate(lanes, untouched, layout, judge, plan.suite.predictions)
         seconds = (time.perf_counter() - began) / len(trials)
         records = [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
         if plan.suite.predictions:
@@ -241,7 +246,7 @@ class Runner:
         done = [(record, test) for record, test in zip(records, tested, strict=True) if record["row"]["status"] == "ok"]
         if not done:
             return
-        found = {r["key"]: (test.predicted.cpu().numpy(), test.log_probabilities.numpy()) for r, test in done}
+        found = {r["key"]: (test.predicted.cpu().numpy(), test.scores.numpy()) for r, test in done}
         folder = _room(self.made / PREDICTIONS / "any").parent
         name = save_predictions(folder, found, target.y_test, target.classes)
         for record, _ in done:
@@ -288,14 +293,15 @@ class Runner:
     def _record(self, trial: Trial, lane: Lane, fitted: Fitted, tested: Tested, seconds: float) -> dict[str, Any]:
         """Return what the ledger keeps of a trial."""
         error = fitted.error
-        if error is None and not np.isfinite(tested.loss):
-            error = TrialError(f"the test loss is {tested.loss}; the model diverged")
+        look = tested.look
+        if error is None and not np.isfinite(look.loss):
+            error = TrialError(f"the test loss is {look.loss}; the model diverged")
         if error is not None:
             return failed_trial(self.plan, trial, *describe_error(error), seconds)
         row = row_of(self.plan, trial) | {
             "status": "ok",
-            "test_accuracy": tested.accuracy,
-            "test_loss": tested.loss,
+            "test_accuracy": None if np.isnan(look.accuracy) else look.accuracy,
+            "test_loss": look.loss,
             "val_accuracy": fitted.val_accuracy,
             "val_loss": fitted.val_loss,
             "learning_rate": fitted.learning_rate,
@@ -307,13 +313,13 @@ class Runner:
             "constant_loss": fitted.constant_loss,
             "cut": fitted.cut,
             "trainable_parameters": trainable_parameters(lane.network, self.plan.strategy(trial)),
-            "n_test": len(tested.correct),
+            "n_test": len(tested.predicted),
             "majority_accuracy": self.plan.card(trial.target).majority_accuracy,
-            "classes_predicted": len(tested.predicted.unique()),
+            "classes_predicted": None if tested.correct is None else len(tested.predicted.unique()),
             "seconds": seconds,
             **self._of_source(trial, fitted),
         }
-        detail = {"curve": fitted.curve, "correct": pack(tested.correct)}
+        detail = {"curve": fitted.curve} | ({} if tested.correct is None else {"correct": pack(tested.correct)})
         record = {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": detail}
         return record | {"source_model": trial.model.key} if trial.model else record
 

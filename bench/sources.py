@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from bench.backbones.base import Backbone, build
 from bench.errors import BenchError, DataError, nearest
+from bench.heads.base import head_of
 from bench.identity import canonical
 from bench.model_files import file_digest, path_of
 from bench.records import describe_error, failed_source
@@ -110,8 +112,8 @@ def train_sources(
             "source_seed": model.seed,
             "meta": asdict(model.meta) if model.meta else None,
             "status": "ok",
-            "source_accuracy": tested[lane].accuracy,
-            "source_loss": tested[lane].loss,
+            "source_accuracy": tested[lane].look.accuracy,
+            "source_loss": tested[lane].look.loss,
             "val_accuracy": found.val_accuracy,
             "learning_rate": found.learning_rate,
             "steps": found.steps,
@@ -141,8 +143,8 @@ class _Lanes:
         spec, fingerprint = plan.backbones[model.backbone], plan.card(model.source).fingerprint
         identity = (spec.identity(), list(model.shape), fingerprint, model.seed)
         network = build(
-            spec.name, model.shape, len(task.classes), derive("source body", *identity),
-            derive("source head", *identity), **spec.arguments,
+            spec.name, model.shape, partial(head_of(task.kind).module, classes=task.classes),
+            derive("source body", *identity), derive("source head", *identity), **spec.arguments,
         ).to(self.device)  # fmt: skip
         if task.is_image:
             network = network.to(memory_format=torch.channels_last)

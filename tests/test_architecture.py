@@ -39,14 +39,14 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "weighting": (("weighting",), (_GROUND,)),
     "transfer": (("transfer",), (_GROUND, "backbones")),
     "adaptations": (("adaptations",), (_GROUND, "backbones")),
-    "training": (("training",), (_GROUND, "suite", "tasks", "backbones", "weighting")),
+    "training": (("training",), (_GROUND, "heads", "suite", "tasks", "backbones", "weighting")),
     "similarity": (("similarity",), (_GROUND, "tasks", "backbones", "training")),
-    "sources": (("sources",), (_GROUND, "suite", "tasks", "backbones", "weighting", "training")),
+    "sources": (("sources",), (_GROUND, "heads", "suite", "tasks", "backbones", "weighting", "training")),
     "runner": (
         ("runner",),
         (
-            _GROUND, "suite", "tasks", "backbones", "weighting", "transfer", "adaptations", "training", "sources",
-            "similarity",
+            _GROUND, "heads", "suite", "tasks", "backbones", "weighting", "transfer", "adaptations", "training",
+            "sources", "similarity",
         ),
     ),
     "launch": (("launch",), (_GROUND, "suite", "tasks", "training", "runner")),
@@ -56,8 +56,8 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "cli": (
         ("cli", "__main__"),
         (
-            _GROUND, "suite", "tasks", "backbones", "transfer", "adaptations", "training", "similarity", "launch",
-            "stats", "report", "api",
+            _GROUND, "suite", "tasks", "backbones", "transfer", "adaptations", "training", "similarity",
+            "launch", "stats", "report", "api",
         ),
     ),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -128,7 +128,10 @@ class Backbone(nn.Module):
         return self
 
 
-def build(name: str, shape: tuple[int, ...], classes: int, seed: int, head_seed: int, **arguments: Any) -> Backbone:
+def build(
+    name: str, shape: tuple[int, ...], outputs: int | Callable[[int], nn.Module], seed: int, head_seed: int,
+    **arguments: Any,
+) -> Backbone:  # fmt: skip
     """Build the backbone called `name`, freshly initialised.
 
     Initial values depend on the seeds alone: the body's on `seed`, the head's on `head_seed`.
@@ -139,8 +142,9 @@ def build(name: str, shape: tuple[int, ...], classes: int, seed: int, head_seed:
         A registered backbone.
     shape : tuple of int
         Shape of one input, (C, H, W) or (D,).
-    classes : int
-        Number of classes.
+    outputs : int or callable
+        Of a linear head: the number of classes, where it tells classes apart. Or what makes another head from
+        the number of features.
     seed, head_seed : int
     **arguments
         The backbone's own.
@@ -161,7 +165,7 @@ def build(name: str, shape: tuple[int, ...], classes: int, seed: int, head_seed:
             raise DataError(f'backbone "{name}" {error}') from error
         network.integers = integers
         torch.manual_seed(head_seed)
-        network.head = nn.Linear(network.width, classes)
+        network.head = nn.Linear(network.width, outputs) if isinstance(outputs, int) else outputs(network.width)
     return network
 
 

@@ -25,12 +25,15 @@ class Head(ABC):
 
     Attributes
     ----------
+    kind : str
+        What it is registered for.
     metric : str
         The primary metric where a suite names none.
     lanes : bool
         Whether outputs and targets are tensors, so that several trainings can share a stack.
     """
 
+    kind: ClassVar[str]
     metric: ClassVar[str]
     lanes: ClassVar[bool] = True
 
@@ -52,11 +55,11 @@ class Head(ABC):
     def outputs(self, classes: Sequence[str]) -> int:
         """Return how many values the head gives for an example."""
 
-    def build(self, width: int, outputs: int) -> nn.Module:
-        """Return the module that turns features, shape (N, `width`), to outputs; its values are drawn anew."""
+    def module(self, width: int, classes: Sequence[str]) -> nn.Module:
+        """Return what turns features, of shape (N, `width`), to outputs; its values are drawn anew."""
         from torch import nn
 
-        return nn.Linear(width, outputs)
+        return nn.Linear(width, self.outputs(classes))
 
     @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -103,7 +106,10 @@ def head(kind: str, *, version: int = 1) -> Callable[[type], type]:
         if not (isinstance(cls, type) and issubclass(cls, Head)):
             raise BenchError(f'head "{kind}": decorate a subclass of bench.Head, not {cls!r}')
         if inspect.isabstract(cls):
-            raise BenchError(f'head "{kind}": {cls.__name__} needs the methods {", ".join(sorted(cls.__abstractmethods__))}')
+            raise BenchError(
+                f'head "{kind}": {cls.__name__} needs the methods {", ".join(sorted(cls.__abstractmethods__))}'
+            )
+        cls.kind = kind
         HEADS.register(kind, cls, version=version, given=0)
         return cls
 

@@ -24,7 +24,9 @@ class MultiLabel(Head):
         """Return targets as bools."""
         y = np.asarray(y)
         if y.ndim != 2 or y.shape[1] != len(classes):
-            raise DataError(f"{where}: targets of {len(classes)} labels must have shape (N, {len(classes)}), got {y.shape}")
+            raise DataError(
+                f"{where}: targets of {len(classes)} labels must have shape (N, {len(classes)}), got {y.shape}"
+            )
         if not np.isin(y, (0, 1)).all():
             row, column = np.argwhere(~np.isin(y, (0, 1)))[0]
             raise DataError(f"{where}: example {row}, label {classes[column]!r}: {y[row, column]!r} is neither 0 nor 1")

@@ -34,7 +34,9 @@ class Regression(Head):
         y = y.astype(np.float64)
         y = y[:, None] if y.ndim == 1 else y
         if y.ndim != 2 or y.shape[1] != len(classes):
-            raise DataError(f"{where}: targets of {len(classes)} values must have shape (N, {len(classes)}), got {y.shape}")
+            raise DataError(
+                f"{where}: targets of {len(classes)} values must have shape (N, {len(classes)}), got {y.shape}"
+            )
         if not np.isfinite(y).all():
             row, column = np.argwhere(~np.isfinite(y))[0]
             raise DataError(f"{where}: example {row}, {classes[column]!r}: {y[row, column]!r} is no finite number")

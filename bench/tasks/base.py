@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DataError
+from bench.heads.base import SINGLE_LABEL
 from bench.identity import digest_arrays
 from bench.registry import CHANGES, TASKS
 from bench.seeding import generator
@@ -62,6 +63,8 @@ class Task:
     notes : sequence of str
         What was done to the data that their files do not say, a sentence each with its counts: cuts, rows
         left out, images cropped. No part of the fingerprint.
+    kind : str
+        What the targets are: a registered head.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class Task:
     y_val: np.ndarray | None = None
     groups: np.ndarray | None = None
     notes: Sequence[str] = ()
+    kind: str = SINGLE_LABEL
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -219,7 +223,7 @@ class Task:
     def restored(cls, **parts: Any) -> Task:
         """Return a task of the parts that one consisted of; nothing is read to check them again."""
         task = object.__new__(cls)
-        given = {**dict.fromkeys(PARTS), "meta": {}, "notes": (), **parts}
+        given = {**dict.fromkeys(PARTS), "meta": {}, "notes": (), "kind": SINGLE_LABEL, **parts}
         given["classes"] = tuple(given["classes"])
         for part in fields(cls):
             object.__setattr__(task, part.name, given[part.name])

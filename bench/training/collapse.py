@@ -21,20 +21,13 @@ BURST = 2.0  # times the constant prediction's loss, and the first: a training l
 
 
 def constant_loss(lane: Lane) -> float:
-    """Return the least training loss of one prediction for all of a lane's examples, nats.
+    """Return the least training loss of one prediction for all of a lane's examples.
 
-    That is the entropy of the classes' shares, log K where they are balanced; in joint training, where the
-    source's loss is added to the target's, both have one.
+    Of single labels that is the entropy of the classes' shares, log K where they are balanced, in nats; where
+    the losses of sources are added to the target's, each has one.
     """
-    found = _entropy(lane.data.y[torch.as_tensor(lane.split.train, device=lane.data.y.device)])
-    if lane.weigh is not None and lane.weigh.joint:
-        found += _entropy(lane.weigh.companion.y)
-    return found
-
-
-def _entropy(y: Tensor) -> float:
-    shares = torch.bincount(y).double() / len(y)
-    return float(torch.special.entr(shares).sum())
+    found = lane.data.head.constant_loss(lane.targets(lane.split.train))
+    return found + sum(source.data.head.constant_loss(source.y) for source in lane.sources)
 
 
 class Losses:
@@ -58,8 +51,9 @@ class Losses:
             torch.maximum(self.highest, losses, out=self.highest)
 
     def collapsed(
-        self, lane: int, curve: Sequence[tuple[float, int, float, float, float]], constant: float, labels: Tensor
-    ) -> bool:
+        self, lane: int, curve: Sequence[tuple[float, int, float, float, float]], constant: float,
+        labels: Tensor | None, val_accuracy: float,
+    ) -> bool:  # fmt: skip
         """Say whether a lane's training collapsed, by its last checkpoint.
 
         It did where it ended with a training loss above a constant prediction's and above what it had been, or
@@ -70,18 +64,22 @@ class Losses:
 
         Parameters
         ----------
-        curve : sequence of (learning rate, step, train loss, validation loss, validation accuracy)
+        curve : sequence of (learning rate, step, train loss, validation loss, validation score)
             Of the lane's checkpoints, none of which diverged.
         constant : float
             Loss of a constant prediction, as :func:`constant_loss` gives it.
-        labels : Tensor of int64, shape (N,)
-            Of the validation examples.
+        labels : Tensor of int64, shape (N,), or None
+            Of the validation examples; None for other kinds than single labels, which the losses alone judge.
+        val_accuracy : float
+            At the last checkpoint, of single labels.
         """
         first, highest = float(self.first[lane]), float(self.highest[lane])
-        _, _, last, val_loss, val_accuracy = curve[-1]
-        most, n = float(torch.bincount(labels).max() / len(labels)), len(labels)
-        lucky = most + 2 * math.sqrt(most * (1 - most) / n)  # two standard errors above chance
+        _, _, last, val_loss, _ = curve[-1]
+        most = lucky = math.inf
+        if labels is not None:
+            most, n = float(torch.bincount(labels).max() / len(labels)), len(labels)
+            lucky = most + 2 * math.sqrt(most * (1 - most) / n)  # two standard errors above chance
         grown = last > WORSE * max(constant, min(first, *(point[2] for point in curve)))
         burst = not math.isfinite(highest) or highest > BURST * max(constant, first)
-        lost = (grown or (burst and last >= STUCK * constant)) and val_accuracy <= lucky
-        return lost or (val_loss > FAR_LOSS * constant and val_accuracy <= most)
+        lost = (grown or (burst and last >= STUCK * constant)) and not val_accuracy > lucky
+        return lost or (val_loss > FAR_LOSS * constant and not val_accuracy > most)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.backbones.base import Backbone
+from bench.heads.base import SINGLE_LABEL, Head, head_of
 from bench.tasks.base import Task
 from bench.training.inputs import Held, Inputs, Mapped, channels_last, join
 
@@ -27,6 +28,8 @@ class Data:
         Of the task, for seeds.
     key : hashable
         Of the prepared inputs: the task's data at one shape, standardised in one way.
+    head : Head
+        Of the task's kind.
     """
 
     x: Inputs
@@ -35,6 +38,7 @@ class Data:
     y_test: Tensor
     fingerprint: str
     key: Hashable = None
+    head: Head = field(default_factory=lambda: head_of(SINGLE_LABEL))
 
 
 def to_tensor(x: np.ndarray, network: Backbone, device: torch.device) -> Tensor:
@@ -71,4 +75,5 @@ def prepare(
         y_test=torch.as_tensor(task.y_test, device=device),
         fingerprint=fingerprint,
         key=(fingerprint, task.shape, network.mean, network.std, by),
+        head=head_of(task.kind),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,11 +14,13 @@ from torch import Tensor
 from bench.backbones.base import Backbone
 from bench.backbones.stack import Stack, values
 from bench.errors import TrialError
+from bench.heads.base import SINGLE_LABEL
 from bench.seeding import derive
 from bench.suite.model import Recipe
 from bench.training.augment import Augment
 from bench.training.collapse import Losses, constant_loss
-from bench.training.lanes import Lane, Layout, padded, rows_of, score, stacked
+from bench.training.judge import Judge, Look
+from bench.training.lanes import Lane, Layout, padded, rows_of, stacked
 from bench.training.loop import Rows, Stage, logits, train
 from bench.training.protocol import batch_order
 from bench.training.weighted import Weighted, objective
@@ -42,7 +44,9 @@ class Fitted:
         What a constant prediction would have, nats.
     rates, collapsed : tuple of float
         The rates that were tried, and those of them at which training collapsed or diverged.
-    curve : list of (learning rate, step, train loss, validation loss, validation accuracy)
+    val_score : float or None
+        By the primary metric, of the model that is kept.
+    curve : list of (learning rate, step, train loss, validation loss, validation score)
         Of every rate tried, at every checkpoint.
     cut : {"cached", "recomputed"} or None
         Whether what frozen blocks compute was computed once or each step; None where none was frozen.
@@ -52,6 +56,7 @@ class Fitted:
         Why there is no model.
     """
 
+    val_score: float | None = None
     val_accuracy: float | None = None
     val_loss: float | None = None
     learning_rate: float | None = None
@@ -71,8 +76,7 @@ class Fitted:
 class Checkpoint:
     """A look at validation data."""
 
-    accuracy: float
-    loss: float
+    look: Look
     rate: float
     step: int
     train_loss: float
@@ -83,7 +87,9 @@ class Checkpoint:
 
     @property
     def _rank(self) -> tuple[float, ...]:
-        return (self.accuracy, -self.loss, -self.rate, -self.step)
+        # Where the metric is undefined on these data it is so for every model of them, and the loss decides.
+        score = 0.0 if math.isnan(self.look.score) else self.look.score
+        return (score, -self.look.loss, -self.rate, -self.step)
 
 
 def plan_stages(path: Sequence[Phase], steps: int) -> list[Stage]:
@@ -112,11 +118,12 @@ def fit(
     recipe: Recipe,
     layout: Layout | None = None,
     budget: float = 1.0,
+    judge: Judge | None = None,
 ) -> list[Fitted]:
     """Train each lane's network with each learning rate; leave it in the best state on validation.
 
-    The best is the highest validation accuracy, then the lowest validation loss, then the smaller rate
-    and the earlier step. Test data are not touched.
+    The best has the highest validation score by the primary metric, then the lowest validation loss, then the
+    smaller rate and the earlier step. Test data are not touched.
 
     Parameters
     ----------
@@ -127,6 +134,8 @@ def fit(
         One lane after the other by default.
     budget : float
         Steps relative to the recipe's.
+    judge : Judge, optional
+        By the accuracy of single labels by default.
 
     Returns
     -------
@@ -140,10 +149,10 @@ def fit(
     """
     layout = layout or Layout()
     stages = plan_stages(path, max(1, round(recipe.steps * budget)))
-    stack = Stack(lanes[0].network, layout.lanes)
+    stack, judge = Stack(lanes[0].network, layout.lanes), judge or Judge.of()
     results: dict[int, Fitted] = {}
     for alike in _alike(lanes):
-        found = _fit_alike(stack, [lanes[i] for i in alike], stages, recipe, layout)
+        found = _fit_alike(stack, [lanes[i] for i in alike], stages, recipe, layout, judge)
         results |= dict(zip(alike, found, strict=True))
     return [results[i] for i in range(len(lanes))]
 
@@ -156,7 +165,9 @@ def _alike(lanes: Sequence[Lane]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout) -> list[Fitted]:
+def _fit_alike(
+    stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout, judge: Judge
+) -> list[Fitted]:
     initial = [[tensor.clone() for tensor in values(lane.network)] for lane in lanes]
     best: list[Checkpoint | None] = [None] * len(lanes)
     rates, steps = sorted(recipe.learning_rates), sum(stage.steps for stage in stages)
@@ -169,7 +180,7 @@ def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Rec
     for placed in stacked(jobs, layout.lanes):
         part = padded(placed)
         run = _Training(stack, [lanes[i] for i, _ in part], [rate for _, rate in part], stages, recipe, layout)
-        watch = _Validate(run, recipe)
+        watch = _Validate(run, recipe, judge)
         run([initial[i] for i, _ in part], watch)
         for lane, job in enumerate(placed):
             if job is None:
@@ -192,12 +203,24 @@ def _fit_alike(stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Rec
             what = f"training diverged at every learning rate tried ({rates})"
             result.error = TrialError(f"{what}; use smaller ones, warmup or clip_norm")
         else:
-            result.val_accuracy, result.val_loss = look.accuracy, look.loss
+            result.val_score, result.val_loss = look.look.score, look.look.loss
+            result.val_accuracy = None if math.isnan(look.look.accuracy) else look.look.accuracy
             result.learning_rate, result.best_step = look.rate, look.step
             result.train_loss = look.train_loss
     if recipe.refit:
         _refit(stack, lanes, initial, results, stages, recipe, layout)
+    for lane in lanes:
+        _in_own_units(lane)
     return results
+
+
+@torch.no_grad()
+def _in_own_units(lane: Lane) -> None:
+    """Let a head that was trained on scaled targets give the targets' own units."""
+    if lane.scale is not None:
+        offset, unit = (part.to(lane.network.head.bias) for part in lane.scale)
+        lane.network.head.weight.mul_(unit.unsqueeze(1))
+        lane.network.head.bias.mul_(unit).add_(offset)
 
 
 def _refit(
@@ -253,11 +276,8 @@ class _Training:
         """Return pool examples at the cut of a stage, or at the input where frozen blocks must be run anew."""
         depth = self.stages[number].freeze if self._cached.get(number) else 0
         found = [lane.at(depth, part) for lane, part in zip(self.lanes, examples, strict=True)]
-        y = [
-            lane.data.y[torch.as_tensor(part, device=lane.data.y.device)]
-            for lane, part in zip(self.lanes, examples, strict=True)
-        ]
-        return rows_of(found, y, depth, self.layout)
+        y = [lane.targets(part) for lane, part in zip(self.lanes, examples, strict=True)]
+        return rows_of(found, y, depth, self.layout, self.lanes[0].data.head)
 
     def __call__(self, initial: list[list[Tensor]], watch: _Keeper) -> None:
         """Train from the given values."""
@@ -343,13 +363,15 @@ class _StopAt(_Keeper):
 class _Validate(_Keeper):
     """Looks at validation data at the checkpoints and keeps each lane at its best."""
 
-    def __init__(self, run: _Training, recipe: Recipe):
+    def __init__(self, run: _Training, recipe: Recipe, judge: Judge):
         super().__init__(run)
+        self.judge = judge
         number = len(run.lanes)
         self.marks = {round(run.steps * (i + 1) / recipe.checkpoints) for i in range(recipe.checkpoints)}
         self.first_choice = 1 if recipe.early_stopping else run.steps
         self.best: list[Checkpoint | None] = [None] * number
         self.curves: list[list[tuple[float, int, float, float, float]]] = [[] for _ in range(number)]
+        self._last: list[Look | None] = [None] * number
         self._diverged = [False] * number
         self._losses = Losses()
         self._rows: tuple[int | None, Rows | None] = (None, None)
@@ -361,16 +383,19 @@ class _Validate(_Keeper):
         if self._rows[0] != number:
             self._rows = (number, self.run.rows(number, [lane.split.validation for lane in self.run.lanes]))
         rows = self._rows[1]
-        looks = zip(losses.tolist(), *score(logits(self.stack, rows), rows.y), strict=True)
+        lanes = self.run.lanes
+        outputs, targets = _each(Lane.unscaled, lanes, logits(self.stack, rows)), _each(Lane.unscaled, lanes, rows.y)
+        looks = self.judge.look(outputs, targets, lanes)
         better = []
-        for lane, (rate, (loss, accuracy, val_loss)) in enumerate(zip(self.run.rates, looks, strict=True)):
-            if self._diverged[lane] or not (math.isfinite(val_loss) and math.isfinite(loss)):
+        for lane, (rate, loss, look) in enumerate(zip(self.run.rates, losses.tolist(), looks, strict=True)):
+            if self._diverged[lane] or not (math.isfinite(look.loss) and math.isfinite(loss)):
                 self._diverged[lane] = True
                 continue
-            self.curves[lane].append((rate, done, loss, val_loss, accuracy))
-            look = Checkpoint(accuracy, val_loss, rate, done, loss)
-            if done >= self.first_choice and look.beats(self.best[lane]):
-                self.best[lane] = look
+            self._last[lane] = look
+            self.curves[lane].append((rate, done, loss, look.loss, look.score))
+            found = Checkpoint(look, rate, done, loss)
+            if done >= self.first_choice and found.beats(self.best[lane]):
+                self.best[lane] = found
                 better.append(lane)
         self.keep(better)
         return all(self._diverged)
@@ -379,4 +404,13 @@ class _Validate(_Keeper):
         """Whether a lane's training came to no more than a constant prediction of that training loss."""
         if self._diverged[lane]:
             return True
-        return self._losses.collapsed(lane, self.curves[lane], constant, self._rows[1].y[lane])
+        rows, last = self._rows[1], self._last[lane]
+        labels = rows.y[lane] if rows.head.kind == SINGLE_LABEL else None
+        return self._losses.collapsed(lane, self.curves[lane], constant, labels, last.accuracy)
+
+
+def _each(change: Callable[[Lane, Tensor], Tensor], lanes: Sequence[Lane], values: Tensor) -> Tensor:
+    """Change each lane's part, where targets have a unit."""
+    if lanes[0].scale is None:
+        return values
+    return torch.stack([change(lane, part) for lane, part in zip(lanes, values, strict=True)])

@@ -13,14 +13,16 @@ from torch import Tensor
 
 from bench.backbones.base import Backbone
 from bench.backbones.stack import Stack, values
+from bench.heads.base import SINGLE_LABEL, Head, head_of
 from bench.training.cuts import Frozen
 from bench.training.data import Data
 from bench.training.inputs import Inputs, join
-from bench.training.loop import Rows, Start, lane_losses, logits
+from bench.training.judge import Judge, Look
+from bench.training.loop import Rows, Start, logits
 from bench.training.protocol import Split
 
 if TYPE_CHECKING:
-    from bench.training.weighted import Weigh
+    from bench.training.weighted import Companion, Weigh
 
 T = TypeVar("T")
 SCRATCH = Start()
@@ -77,6 +79,30 @@ class Lane:
         """What batches and random numbers are seeded by: a strategy never enters."""
         return (self.data.fingerprint, self.size, self.seed)
 
+    @property
+    def sources(self) -> tuple[Companion, ...]:
+        """What is learned beside, in joint training."""
+        return (self.weigh.companion,) if self.weigh is not None and self.weigh.joint else ()
+
+    @cached_property
+    def scale(self) -> tuple[Tensor, Tensor] | None:
+        """Offset and unit of the training targets, where their kind has one; see :meth:`bench.Head.scale`."""
+        if not len(self.split.train):
+            return None
+        return self.data.head.scale(self.data.y[torch.as_tensor(self.split.train, device=self.data.y.device)])
+
+    def targets(self, examples: np.ndarray) -> Tensor:
+        """Return the targets of pool examples, as the model is trained on them."""
+        return self.scaled(self.data.y[torch.as_tensor(examples, device=self.data.y.device)])
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """Return targets, or outputs in the targets' own units, in those that the model is trained in."""
+        return values if self.scale is None else (values - self.scale[0]) / self.scale[1]
+
+    def unscaled(self, values: Tensor) -> Tensor:
+        """Undo :meth:`scaled`."""
+        return values if self.scale is None else values * self.scale[1] + self.scale[0]
+
     @cached_property
     def _row_of(self) -> np.ndarray:
         """Where each example of the pool stands among the rows at a cut."""
@@ -118,11 +144,18 @@ def padded(stack: Sequence[T | None]) -> list[T]:
     return [first if job is None else job for job in stack]
 
 
-def rows_of(found: Sequence[tuple[Inputs, np.ndarray]], y: Sequence[Tensor], depth: int, layout: Layout) -> Rows:
-    """Put the lanes' inputs (with their rows) and labels together."""
+def rows_of(
+    found: Sequence[tuple[Inputs, np.ndarray]],
+    y: Sequence[Tensor],
+    depth: int,
+    layout: Layout,
+    head: Head | None = None,
+) -> Rows:
+    """Put the lanes' inputs (with their rows) and targets of one kind (single labels by default) together."""
     inputs, begins = join([part for part, _ in found], layout.memory)
     index = np.stack([rows + begin for (_, rows), begin in zip(found, begins, strict=True)])
-    return Rows(inputs, torch.as_tensor(index, device=y[0].device), torch.stack(list(y)), depth)
+    head = head or head_of(SINGLE_LABEL)
+    return Rows(inputs, torch.as_tensor(index, device=y[0].device), torch.stack(list(y)), depth, head)
 
 
 @dataclass(frozen=True)
@@ -131,27 +164,26 @@ class Tested:
 
     Attributes
     ----------
-    correct : bool Tensor, shape (N,)
-        Which examples were right.
-    predicted : int64 Tensor, shape (N,)
-    log_probabilities : float16 Tensor, shape (N, classes), or None
-        On the CPU; None where they were not asked for.
+    look : Look
+        Its score, loss and accuracy.
+    predicted : Tensor, shape (N, ...)
+        As targets are.
+    correct : bool Tensor, shape (N,), or None
+        Which examples were right; None for other kinds than single labels.
+    scores : float16 Tensor, shape (N, ...), or None
+        Log-probabilities, or whatever the head's scores are, on the CPU; None where they were not asked for.
     """
 
-    accuracy: float
-    loss: float
-    correct: Tensor
+    look: Look
     predicted: Tensor
-    log_probabilities: Tensor | None = None
+    correct: Tensor | None = None
+    scores: Tensor | None = None
 
 
-def score(output: Tensor, y: Tensor) -> tuple[list[float], list[float]]:
-    """Return each lane's accuracy and mean cross-entropy, of logits (lanes, N, classes)."""
-    return (output.argmax(2) == y).float().mean(1).tolist(), lane_losses(output, y).tolist()
-
-
-def evaluate(lanes: Sequence[Lane], depth: int, layout: Layout, probabilities: bool = False) -> list[Tested]:
-    """Look at the test set with every lane's network.
+def evaluate(
+    lanes: Sequence[Lane], depth: int, layout: Layout, judge: Judge | None = None, scores: bool = False
+) -> list[Tested]:
+    """Look at the test set with every lane's network, whose head gives the targets' own units.
 
     Parameters
     ----------
@@ -159,22 +191,26 @@ def evaluate(lanes: Sequence[Lane], depth: int, layout: Layout, probabilities: b
         Of one target, with networks of one shape.
     depth : int
         How many blocks are as in the source model, so that what they make of the data is known.
-    probabilities : bool
+    judge : Judge, optional
+        By accuracy by default.
+    scores : bool
         Whether those of every example are wanted too.
     """
+    judge, head = judge or Judge.of(), lanes[0].data.head
     stack = Stack(lanes[0].network, layout.lanes)
     depth = depth if all(lane.frozen for lane in lanes) else 0
     results: dict[int, Tested] = {}
     for placed in stacked([(lane.place, i) for i, lane in enumerate(lanes)], layout.lanes):
         part = [lanes[i] for i in padded(placed)]
         stack.load([values(lane.network) for lane in part])
-        found = [(lane.test_at(depth), np.arange(len(lane.data.y_test))) for lane in part]
-        rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout)
+        found = [(lane.test_at(depth), np.arange(len(lane.data.x_test))) for lane in part]
+        rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout, head)
         output = logits(stack, rows)
-        predicted = output.argmax(2)
-        seen = zip(*score(output, rows.y), predicted == rows.y, predicted, strict=True)
-        for lane, (i, found) in enumerate(zip(placed, seen, strict=True)):
-            if i is not None:
-                logs = output[lane].float().log_softmax(1).half().cpu() if probabilities else None
-                results[i] = Tested(*found, logs)
+        predicted = head.predict(output)
+        for lane, (i, look) in enumerate(zip(placed, judge.look(output, rows.y, part), strict=True)):
+            if i is None:
+                continue
+            right = predicted[lane] == rows.y[lane] if head.kind == SINGLE_LABEL else None
+            kept = head.scores(output[lane : lane + 1].float())[0].half().cpu() if scores else None
+            results[i] = Tested(look, predicted[lane], right, kept)
     return [results[i] for i in range(len(lanes))]

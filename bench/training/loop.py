@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 from bench.backbones.stack import Stack
+from bench.heads.base import SINGLE_LABEL, Head, head_of
 from bench.suite.model import Recipe
 from bench.training.inputs import CHUNK, Inputs
 
@@ -60,15 +60,19 @@ class Rows:
         Rows of all lanes.
     index : Tensor of int64, shape (lanes, N)
         Which of them are each lane's.
-    y : Tensor of int64, shape (lanes, N)
+    y : Tensor, shape (lanes, N, ...)
+        Targets as their head takes them.
     depth : int
         How many blocks the inputs have passed through.
+    head : Head
+        Of the targets' kind.
     """
 
     inputs: Inputs
     index: Tensor
     y: Tensor
     depth: int = 0
+    head: Head = field(default_factory=lambda: head_of(SINGLE_LABEL))
 
 
 class Optimizer:
@@ -181,9 +185,9 @@ def train(
     augment : callable, optional
         Changes a batch of inputs, shape (lanes, batch, ...), at random.
     objective : Objective, optional
-        What is minimised: by default the mean cross-entropy of the batch.
+        What is minimised: by default the head's mean loss of the batch.
     """
-    objective = objective or _cross_entropy
+    objective = objective or _mean_loss
     total = sum(stage.steps for stage in stages)
     done = 0
     for number, stage in enumerate(stages):
@@ -197,18 +201,6 @@ def train(
             done += 1
             if watch is not None and watch(done, number, losses):
                 return
-
-
-def lane_losses(output: Tensor, y: Tensor) -> Tensor:
-    """Return each lane's mean cross-entropy, shape (lanes,), of logits (lanes, N, classes)."""
-    if len(output) == 1:
-        return cross_entropy(output[0], y[0]).unsqueeze(0)
-    return example_losses(output, y).mean(1)
-
-
-def example_losses(output: Tensor, y: Tensor) -> Tensor:
-    """Return each example's cross-entropy, shape (lanes, N), of logits (lanes, N, classes)."""
-    return cross_entropy(output.flatten(0, 1), y.flatten(), reduction="none").view_as(y)
 
 
 class Batches:
@@ -252,9 +244,9 @@ class Batches:
 Objective = Callable[[Batches, int, int, Tensor], Tensor]
 
 
-def _cross_entropy(look_up: Batches, step: int, depth: int, rates: Tensor) -> Tensor:
-    inputs, labels = look_up(step, depth)
-    return lane_losses(look_up.stack.logits(inputs, depth), labels)
+def _mean_loss(look_up: Batches, step: int, depth: int, rates: Tensor) -> Tensor:
+    inputs, targets = look_up(step, depth)
+    return look_up.rows.head.loss(look_up.stack.logits(inputs, depth), targets)
 
 
 def advance(stack: Stack, x: Tensor, start: int, depth: int) -> Tensor:

@@ -25,7 +25,7 @@ from bench.suite.weightings import WeightingSpec
 from bench.tasks.base import Task
 from bench.training.data import Data
 from bench.training.lanes import Lane, Layout, rows_of
-from bench.training.loop import Batches, example_losses
+from bench.training.loop import Batches
 from bench.training.protocol import batch_order
 from bench.weighting.base import Facts, Weighting
 from bench.weighting.dual import dual_pass
@@ -152,7 +152,7 @@ def objective(
     beside = [w.companion for w in weigh]
     look_up = order = None
     if beside[0] is not None:
-        rows = rows_of([(c.data.x, c.examples) for c in beside], [c.y for c in beside], 0, layout)
+        rows = rows_of([(c.data.x, c.examples) for c in beside], [c.y for c in beside], 0, layout, beside[0].data.head)
         order = _order(beside, steps, purpose, stack.device)
         look_up = Batches(stack, rows, order)
     seeds = [derive("weighting", *lane.identity) for lane in lanes]
@@ -249,7 +249,8 @@ class _Step:
         """Return the source examples' losses."""
         x, y = self._source(self.number + ahead, 0)
         with self._settled(network is None and self.run.joint):
-            return example_losses(self.run.stack.logits(x, companion=self.run.joint, network=network), y)
+            outputs = self.run.stack.logits(x, companion=self.run.joint, network=network)
+            return self._source.rows.head.losses(outputs, y)
 
     def losses_along(self, direction: Sequence[Tensor], again: bool = False) -> tuple[Tensor, Tensor]:
         """Return the source examples' losses and their derivative along a direction."""
@@ -271,7 +272,7 @@ class _Step:
         x, y = self._target(self.number, 0)
         with self._settled(network is None and not moving):
             logits = self.run.stack.logits(x, companion=self.run.own_head, network=network)
-            return example_losses(logits, y).mean(1)
+            return self._target.rows.head.losses(logits, y).mean(1)
 
     def meta_gradient(self) -> list[Tensor]:
         """Return the gradient of the target's loss at the parameters as they are."""

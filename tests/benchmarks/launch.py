@@ -40,12 +40,13 @@ import torch
 
 import bench.runner as runner
 from bench.training.fit import Fitted
+from bench.training.judge import Look
 from bench.training.lanes import Tested
 
 
 def run_trials(self, trials):
     correct = torch.ones(self.plan.card(trials[0].target).n_test, dtype=torch.bool)
-    tested, fitted = Tested(1.0, 0.1, correct, correct.long()), Fitted(curve=[[0.05, 75, 0.1, 0.5, 0.5]])
+    tested, fitted = Tested(Look(1.0, 0.1, 1.0), correct.long(), correct), Fitted(curve=[[0.05, 75, 0.1, 0.5, 0.5]])
     lane = type("Lane", (), {"network": torch.nn.Identity()})
     return [self._record(trial, lane, fitted, tested, 0.0) for trial in trials]
 

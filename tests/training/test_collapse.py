@@ -73,5 +73,5 @@ def test_what_is_a_collapse(steps, train, validation, collapsed):
     for value in steps:
         losses.add(torch.tensor([0.3, value]))
     curve = [(0.1, n, value, *validation) for n, value in enumerate(train)]
-    assert losses.collapsed(1, curve, CHANCE, torch.arange(100) % 2) == collapsed
+    assert losses.collapsed(1, curve, CHANCE, torch.arange(100) % 2, validation[1]) == collapsed
     assert (float(losses.first[1]), float(losses.highest[1])) == pytest.approx((steps[0], max(steps)))

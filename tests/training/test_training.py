@@ -16,7 +16,8 @@ from bench.suite.model import Recipe
 from bench.training.data import Data
 from bench.training.fit import fit, plan_stages
 from bench.training.inputs import Held
-from bench.training.lanes import Lane, score
+from bench.training.judge import Judge
+from bench.training.lanes import Lane
 from bench.training.loop import Rows, Stage, Start, logits, schedule, train
 from bench.training.protocol import Split, batch_order
 from bench.transfer.start import trainable_parameters
@@ -205,7 +206,8 @@ def test_the_best_rate_and_step_on_validation_are_kept(data):
     best = max(fitted.curve, key=lambda c: (c[4], -c[3]))
     assert (fitted.learning_rate, fitted.best_step) == best[:2]
     assert [c[:2] for c in fitted.curve] == [(lr, s) for lr in (0.001, 0.05, 0.3) for s in (5, 10, 15, 20)]
-    (accuracy,), (loss,) = score(predict(network, data.x.x[48:60], data.y[48:60]), data.y[48:60].unsqueeze(0))
+    (look,) = Judge.of().look(predict(network, data.x.x[48:60], data.y[48:60]), data.y[48:60].unsqueeze(0))
+    accuracy, loss = look.accuracy, look.loss
     assert accuracy == pytest.approx(fitted.val_accuracy)
     assert loss == pytest.approx(fitted.val_loss, rel=1e-5)
 
@@ -216,7 +218,7 @@ def test_without_early_stopping_the_last_step_is_kept_and_validation_chooses_the
     last = [c for c in fitted.curve if c[1] == 20]
     assert len(fitted.curve) == 12
     assert (fitted.learning_rate, fitted.best_step) == max(last, key=lambda c: (c[4], -c[3]))[:2]
-    (accuracy,), _ = score(predict(network, data.x.x[48:60], data.y[48:60]), data.y[48:60].unsqueeze(0))
+    accuracy = Judge.of().look(predict(network, data.x.x[48:60], data.y[48:60]), data.y[48:60].unsqueeze(0))[0].accuracy
     assert accuracy == pytest.approx(fitted.val_accuracy)
 
 
