@@ -31,11 +31,15 @@ class Head(ABC):
         The primary metric where a suite names none.
     lanes : bool
         Whether outputs and targets are tensors, so that several trainings can share a stack.
+    convex : bool
+        Whether the module is one linear layer, and the loss convex and twice differentiable in its outputs, so
+        that heads on frozen features can be solved.
     """
 
     kind: ClassVar[str]
     metric: ClassVar[str]
     lanes: ClassVar[bool] = True
+    convex: ClassVar[bool] = False
 
     @abstractmethod
     def targets(self, y: Any, classes: Sequence[str], where: str) -> Any:

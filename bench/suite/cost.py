@@ -30,6 +30,9 @@ VALUE_SECONDS = {"mlp": 0.02e-6, "cnn": 0.2e-6, "lenet": 0.07e-6}
 LARGE_VALUE_SECONDS = 1.5e-6
 FORWARD = 1 / 3  # of that: the backward pass takes about twice as long as the forward one
 
+# Solving a head at one strength: 20 to 80 evaluations of the objective, of all examples but of one layer.
+SOLVED_STEPS = 25
+
 # A step that looks ahead: a forward pass, one along the meta gradient (two), two backward passes at the most.
 LOOK_AHEAD = 7 / 3
 
@@ -52,9 +55,9 @@ class Shape:
     values : int
         Values of one input.
     path : tuple of (frozen depth, share of the steps)
-        Empty where nothing is trained.
+        Of what is stepped; empty where nothing is.
     steps : int
-        Optimiser steps over all learning rates (and the refit).
+        Optimiser steps over all learning rates (and the refit), and what solving heads is worth in them.
     batch : int
         Examples a step.
     passed : int
@@ -92,10 +95,18 @@ def trial_shapes(plan: Plan, target: str, backbone: int, strategy: Strategy) -> 
     tested = card.n_test if card else NOMINAL_EXAMPLES
     if not strategy.trained:
         return lambda size: Shape(*common, passed=tested)
-    shares = sum(phase.share for phase in strategy.path)
-    path = tuple((phase.freeze, phase.share / shares) for phase in strategy.path)
+    probe = plan.probe(strategy, target, backbone)
+    stepped = strategy.path[probe.phases :]
+    shares = sum(phase.share for phase in stepped)
+    path = tuple((phase.freeze, phase.share / shares) for phase in stepped)
+    solved = SOLVED_STEPS * (len(probe.strengths) + plan.suite.recipe.refit) if probe.phases else 0
     beside = plan.suite.recipe.batch_size if strategy.joint else 0
-    return lambda size: Shape(*common, path, *_work(plan.suite.recipe, strategy.steps, size, tested), beside)
+
+    def shape(size: int) -> Shape:
+        steps, *examples = _work(plan.suite.recipe, strategy.steps, size, tested)
+        return Shape(*common, path, solved + (steps if stepped else 0), *examples, beside)
+
+    return shape
 
 
 def source_shape(plan: Plan, model: SourceModel) -> Shape:

@@ -15,6 +15,7 @@ from bench.identity import digest
 from bench.model_files import file_digest
 from bench.suite.model import Suite, size_in_all
 from bench.suite.selection import EVERYTHING, Selection, demand
+from bench.suite.solved import Probe, identity, probe_of
 from bench.suite.specs import (
     BackboneSpec,
     ModelSpec,
@@ -106,7 +107,7 @@ class Plan:
             raise BenchError(str(problems[0]))
         self._file_digests: dict[str, str] = {}
         self._known_classes: dict[str, tuple[str, ...] | None] = {}
-        self._strategy_digests = [[digest(s.identity()) for s in row] for row in self.strategies]
+        self._strategy_digests: dict[tuple[int, str], list[str]] = {}
 
     def card(self, name: str) -> Card | None:
         """Return what is known of the task called `name`."""
@@ -382,7 +383,7 @@ class Plan:
         """Yield the trials of a block: its seeds, sizes and strategies crossed."""
         target, backbone = block.target, block.backbone
         common = self.context(target, backbone)
-        digests = self._strategy_digests[backbone]
+        digests = self._digests(target, backbone)
         learns = block.origin is not None and self._learns(block)
         model, start = None, ""
         for seed in block.seeds:
@@ -394,6 +395,22 @@ class Plan:
                 for index in block.strategies:
                     key = combine([common, start, digests[index], size, seed]) if known else ""
                     yield Trial(key, model, target, backbone, index, size, seed)
+
+    def _digests(self, target: str, backbone: int) -> list[str]:
+        """Return the digests of a backbone's strategies for a target."""
+        place = (backbone, self.kind(target))
+        if place not in self._strategy_digests:
+            found = [digest(identity(s, self.probe(s, target, backbone))) for s in self.strategies[backbone]]
+            self._strategy_digests[place] = found
+        return self._strategy_digests[place]
+
+    def probe(self, strategy: Strategy, target: str, backbone: int) -> Probe:
+        """Return which phases of a strategy are solved."""
+        return probe_of(strategy, self.suite.recipe, self.backbones[backbone].depth, self.kind(target))
+
+    def kind(self, target: str) -> str:
+        """Return what the targets of a task are, single labels while its data have not been read."""
+        return getattr(self.card(target), "kind", "single-label")
 
     def strategy(self, trial: Trial) -> Strategy:
         """Return the strategy of a trial."""
