@@ -107,7 +107,8 @@ class Plan:
             raise BenchError(str(problems[0]))
         self._file_digests: dict[str, str] = {}
         self._known_classes: dict[str, tuple[str, ...] | None] = {}
-        self._strategy_digests: dict[tuple[int, str], list[str]] = {}
+        self._strategy_digests = [[digest(s.identity()) for s in row] for row in self.strategies]
+        self._trial_digests: dict[tuple[int, str], list[str]] = {}
 
     def card(self, name: str) -> Card | None:
         """Return what is known of the task called `name`."""
@@ -397,12 +398,16 @@ class Plan:
                     yield Trial(key, model, target, backbone, index, size, seed)
 
     def _digests(self, target: str, backbone: int) -> list[str]:
-        """Return the digests of a backbone's strategies for a target."""
+        """Return what a backbone's strategies add to the keys of a target's trials."""
         place = (backbone, self.kind(target))
-        if place not in self._strategy_digests:
-            found = [digest(identity(s, self.probe(s, target, backbone))) for s in self.strategies[backbone]]
-            self._strategy_digests[place] = found
-        return self._strategy_digests[place]
+        if place not in self._trial_digests:
+            strategies, known = self.strategies[backbone], self._strategy_digests[backbone]
+            probes = [self.probe(strategy, target, backbone) for strategy in strategies]
+            self._trial_digests[place] = [
+                digest(identity(strategy, probe)) if probe.phases else same
+                for strategy, probe, same in zip(strategies, probes, known, strict=True)
+            ]
+        return self._trial_digests[place]
 
     def probe(self, strategy: Strategy, target: str, backbone: int) -> Probe:
         """Return which phases of a strategy are solved."""

@@ -51,5 +51,5 @@ def probe_of(strategy: Strategy, recipe: Recipe, depth: int, kind: str) -> Probe
 
 
 def identity(strategy: Strategy, probe: Probe) -> dict[str, Any]:
-    """Return what decides the result of a strategy: how its head is found, too, where that is solved."""
-    return strategy.identity() | ({"solved": [VERSION, *probe.strengths]} if probe.phases else {})
+    """Return what decides the result of a strategy, phases of which are solved."""
+    return strategy.identity() | {"solved": [VERSION, *probe.strengths]}
