@@ -236,7 +236,8 @@ class Runner:
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
         with computing(plan.suite.precision, self.device):
             if strategy.trained:
-                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps, judge)
+                probe = plan.probe(strategy, first.target, first.backbone)
+                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps, judge, probe)
             tested = evaluate(lanes, untouched, layout, judge, plan.suite.predictions)
         seconds = (time.perf_counter() - began) / len(trials)
         records = [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
@@ -335,6 +336,9 @@ class Runner:
             "best_step": fitted.best_step,
             "learning_rates": listed(fitted.rates),
             "collapsed_rates": listed(fitted.collapsed),
+            "head_strength": fitted.head_strength,
+            "head_strengths": listed(fitted.strengths),
+            "head_gradient": fitted.head_gradient,
             "train_loss": fitted.train_loss,
             "constant_loss": number(fitted.constant_loss),
             "cut": fitted.cut,

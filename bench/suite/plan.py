@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Problem
 from bench.identity import digest
@@ -17,6 +17,7 @@ from bench.suite.choices import read_method
 from bench.suite.metrics import kind_of, metric_identity
 from bench.suite.model import Suite, size_in_all
 from bench.suite.selection import EVERYTHING, Selection, demand
+from bench.suite.solved import Probe, identity, probe_of
 from bench.suite.specs import (
     BackboneSpec,
     ModelSpec,
@@ -118,14 +119,15 @@ class Plan:
         self._file_digests: dict[str, str] = {}
         self._known_classes: dict[str, tuple[str, ...] | None] = {}
         self._strategy_digests = [[digest(self._identity(s)) for s in row] for row in self.strategies]
+        self._trial_digests: dict[tuple[int, str], list[str]] = {}
         self.source_methods: dict[str, How] = {
             name: read_method(value, f"source_methods.{name}") for name, value in self.suite.source_methods.items()
         }
 
-    def _identity(self, strategy: Strategy) -> object:
+    def _identity(self, strategy: Strategy) -> dict[str, Any]:
         """Return what decides the result of a strategy in this suite."""
         identity = strategy.identity()
-        return [identity, self.suite.unlabelled_size] if strategy.how.unlabelled else identity
+        return identity | {"unlabelled": self.suite.unlabelled_size} if strategy.how.unlabelled else identity
 
     def unlabelled(self, target: str, size: int) -> int:
         """Return how many unlabelled examples a method sees beside `size` labelled ones; 0 while that is not known."""
@@ -422,7 +424,7 @@ class Plan:
         """Yield the trials of a block: its seeds, sizes and strategies crossed."""
         target, backbone = block.target, block.backbone
         common = self.context(target, backbone)
-        digests = self._strategy_digests[backbone]
+        digests = self._digests(target, backbone)
         learns = block.origin is not None and self._learns(block)
         model, start = None, ""
         for seed in block.seeds:
@@ -434,6 +436,26 @@ class Plan:
                 for index in block.strategies:
                     key = combine([common, start, digests[index], size, seed]) if known else ""
                     yield Trial(key, model, target, backbone, index, size, seed)
+
+    def _digests(self, target: str, backbone: int) -> list[str]:
+        """Return what a backbone's strategies add to the keys of a target's trials."""
+        place = (backbone, self.kind(target))
+        if place not in self._trial_digests:
+            strategies, known = self.strategies[backbone], self._strategy_digests[backbone]
+            probes = [self.probe(strategy, target, backbone) for strategy in strategies]
+            self._trial_digests[place] = [
+                digest(identity(strategy, probe)) if probe.phases else same
+                for strategy, probe, same in zip(strategies, probes, known, strict=True)
+            ]
+        return self._trial_digests[place]
+
+    def probe(self, strategy: Strategy, target: str, backbone: int) -> Probe:
+        """Return which phases of a strategy are solved."""
+        return probe_of(strategy, self.suite.recipe, self.backbones[backbone].depth, self.kind(target))
+
+    def kind(self, target: str) -> str:
+        """Return what the targets of a task are, single labels while its data have not been read."""
+        return getattr(self.card(target), "kind", "single-label")
 
     def strategy(self, trial: Trial) -> Strategy:
         """Return the strategy of a trial."""

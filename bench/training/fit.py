@@ -18,11 +18,13 @@ from bench.errors import TrialError
 from bench.heads.base import SINGLE_LABEL
 from bench.seeding import derive
 from bench.suite.model import Recipe
+from bench.suite.solved import Probe
 from bench.training.augment import Augment
 from bench.training.collapse import Losses, constant_loss
 from bench.training.judge import Judge, Look
 from bench.training.lanes import Lane, Layout, padded, rows_of, stacked
 from bench.training.loop import Rows, Stage, outputs, train
+from bench.training.probe import solve_heads, solve_start
 from bench.training.protocol import batch_order
 from bench.training.step import Course
 from bench.triangle import Phase
@@ -36,9 +38,9 @@ class Fitted:
     Attributes
     ----------
     learning_rate : float or None
-        The chosen one; None where nothing is trained.
-    best_step : int
-        After how many steps the model that is kept stood.
+        The chosen one; None where nothing is trained, or a solved head alone.
+    steps, best_step : int
+        Of the optimiser in all, and those after which the model that is kept stood; 0 where a head was solved.
     train_loss : float or None
         Of the last batch before the model that is kept, nats.
     constant_loss : float or None
@@ -48,7 +50,12 @@ class Fitted:
     val_score : float or None
         By the primary metric, of the model that is kept.
     curve : list of (learning rate, step, train loss, validation loss, validation score)
-        Of every rate tried, at every checkpoint.
+        Of every rate tried, at every checkpoint; of a solved head (strength, evaluations of the objective, ...).
+    head_strength, head_gradient : float or None
+        Of a solved head: the strength of its penalty, and the norm of the objective's gradient, relative to that
+        at the best constant prediction.
+    strengths : tuple of float
+        Those that were tried.
     cut : {"cached", "recomputed"} or None
         Whether what frozen blocks compute was computed once or each step; None where none was frozen.
     weights : Weights, optional
@@ -68,6 +75,9 @@ class Fitted:
     rates: tuple[float, ...] = ()
     collapsed: tuple[float, ...] = ()
     curve: list[tuple[float, int, float, float, float]] = field(default_factory=list)
+    head_strength: float | None = None
+    head_gradient: float | None = None
+    strengths: tuple[float, ...] = ()
     cut: str | None = None
     weights: Weights | None = None
     error: TrialError | None = None
@@ -120,6 +130,7 @@ def fit(
     layout: Layout | None = None,
     budget: float = 1.0,
     judge: Judge | None = None,
+    probe: Probe = Probe(),  # noqa: B008
 ) -> list[Fitted]:
     """Train each lane's network with each learning rate; leave it in the best state on validation.
 
@@ -137,6 +148,8 @@ def fit(
         Steps relative to the recipe's.
     judge : Judge, optional
         By the accuracy of single labels by default.
+    probe : Probe
+        Which phases are solved, and not stepped; the others share the steps out.
 
     Returns
     -------
@@ -149,11 +162,18 @@ def fit(
         When the path has more phases than steps.
     """
     layout = layout or Layout()
-    stages = plan_stages(path, max(1, round(recipe.steps * budget)))
+    stages = plan_stages(path[probe.phases :], max(1, round(recipe.steps * budget)))
     stack, judge = Stack(lanes[0].network, layout.lanes), judge or Judge.of()
     results: dict[int, Fitted] = {}
     for alike in _alike(lanes):
-        found = _fit_alike(stack, [lanes[i] for i in alike], stages, recipe, layout, judge)
+        part = [lanes[i] for i in alike]
+        if stages:
+            found = _fit_alike(stack, part, stages, recipe, layout, judge, probe)
+        else:
+            found = [Fitted(constant_loss=constant_loss(lane)) for lane in part]
+            solve_heads(part, found, probe.strengths, layout, judge, recipe.refit)
+        for lane in part:
+            _in_own_units(lane)
         results |= dict(zip(alike, found, strict=True))
     return [results[i] for i in range(len(lanes))]
 
@@ -167,12 +187,16 @@ def _alike(lanes: Sequence[Lane]) -> list[list[int]]:
 
 
 def _fit_alike(
-    stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout, judge: Judge
+    stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout, judge: Judge, probe: Probe
 ) -> list[Fitted]:
-    initial = [[tensor.clone() for tensor in values(lane.network)] for lane in lanes]
+    initial = _start(lanes, probe, layout)
     best: list[Checkpoint | None] = [None] * len(lanes)
     rates, steps = sorted(recipe.learning_rates), sum(stage.steps for stage in stages)
-    results = [Fitted(steps=steps, rates=tuple(rates), constant_loss=constant_loss(lane)) for lane in lanes]
+    strength = probe.strengths[0] if probe.phases else None
+    results = [
+        Fitted(steps=steps, rates=tuple(rates), constant_loss=constant_loss(lane), head_strength=strength)
+        for lane in lanes
+    ]
     jobs = [
         (lane.place * len(rates) + number, (i, rate))
         for number, rate in enumerate(rates)
@@ -209,10 +233,20 @@ def _fit_alike(
             result.learning_rate, result.best_step = look.rate, look.step
             result.train_loss = look.train_loss
     if recipe.refit:
+        if probe.phases:
+            for lane, state in zip(lanes, initial, strict=True):
+                for tensor, value in zip(values(lane.network), state, strict=True):
+                    tensor.copy_(value)
+            initial = _start(lanes, probe, layout, everything=True)
         _refit(stack, lanes, initial, results, stages, recipe, layout)
-    for lane in lanes:
-        _in_own_units(lane)
     return results
+
+
+def _start(lanes: list[Lane], probe: Probe, layout: Layout, everything: bool = False) -> list[list[Tensor]]:
+    """Return the values that each lane's first stepped phase starts from, its head solved where a probe says so."""
+    if probe.phases:
+        solve_start(lanes, probe.strengths * len(lanes), layout, everything)
+    return [[tensor.clone() for tensor in values(lane.network)] for lane in lanes]
 
 
 @torch.no_grad()
