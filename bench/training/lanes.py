@@ -199,7 +199,8 @@ def rows_of(
     inputs, begins = join([part for part, _ in found], layout.memory)
     index = np.stack([rows + begin for (_, rows), begin in zip(found, begins, strict=True)])
     head = head or head_of(SINGLE_LABEL)
-    return Rows(inputs, torch.as_tensor(index, device=y[0].device), torch.stack(list(y)), depth, head)
+    targets = torch.stack(list(y)) if isinstance(y[0], Tensor) else [part.examples for part in y]
+    return Rows(inputs, torch.as_tensor(index, device=y[0].device), targets, depth, head)
 
 
 def beside_batches(
