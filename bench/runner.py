@@ -23,6 +23,7 @@ from bench.model_files import path_of, weights_path
 from bench.predictions import PREDICTIONS, save_predictions
 from bench.records import describe_error, failed_trial, listed, row_of
 from bench.registry import MEASURES
+from bench.schema import metric_column
 from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
 from bench.suite.packing import HELD, place_of, shared
@@ -35,7 +36,7 @@ from bench.tasks.standardise import standardise
 from bench.training.cuts import Cuts, Frozen
 from bench.training.data import Data, prepare
 from bench.training.fit import Fitted, fit
-from bench.training.judge import Judge
+from bench.training.judge import Judge, storable
 from bench.training.lanes import Lane, Layout, Tested, evaluate
 from bench.training.loop import Start
 from bench.training.precision import computing
@@ -228,7 +229,7 @@ class Runner:
         shape = plan.input_shape(first.target)
         target = self.task(first.target, shape, plan.standardised_by(first.target, first.target))
         strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
-        layout, judge = self._layout(first.backbone, shape, strategy), Judge.of(target.kind, None, target.classes)
+        layout, judge = self._layout(first.backbone, shape, strategy), self._judge(target)
         lanes = [self._lane(trial, target) for trial in trials]
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
         with computing(plan.suite.precision, self.device):
@@ -240,6 +241,9 @@ class Runner:
         if plan.suite.predictions:
             self._keep_predictions(target, records, tested)
         return records
+
+    def _judge(self, target: Task) -> Judge:
+        return Judge.of(target.kind, self.plan.suite.metric, target.classes)
 
     def _keep_predictions(self, target: Task, records: Sequence[dict[str, Any]], tested: Sequence[Tested]) -> None:
         """Keep what finished trials predicted in one file, which their records then name."""
@@ -300,10 +304,13 @@ class Runner:
             return failed_trial(self.plan, trial, *describe_error(error), seconds)
         row = row_of(self.plan, trial) | {
             "status": "ok",
-            "test_accuracy": None if np.isnan(look.accuracy) else look.accuracy,
+            "test_accuracy": storable(look.accuracy),
             "test_loss": look.loss,
             "val_accuracy": fitted.val_accuracy,
             "val_loss": fitted.val_loss,
+            "test_score": storable(look.score),
+            "val_score": storable(fitted.val_score),
+            **{metric_column(name): storable(score) for name, score in look.scores.items()},
             "learning_rate": fitted.learning_rate,
             "steps": fitted.steps,
             "best_step": fitted.best_step,
@@ -319,7 +326,10 @@ class Runner:
             "seconds": seconds,
             **self._of_source(trial, fitted),
         }
-        detail = {"curve": fitted.curve} | ({} if tested.correct is None else {"correct": pack(tested.correct)})
+        detail = {"curve": [[*point[:4], storable(point[4])] for point in fitted.curve]}
+        if look.by_class:
+            detail["by_class"] = {name: [_rounded(v) for v in values] for name, values in look.by_class.items()}
+        detail |= {} if tested.correct is None else {"correct": pack(tested.correct)}
         record = {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": detail}
         return record | {"source_model": trial.model.key} if trial.model else record
 
@@ -342,6 +352,11 @@ class Runner:
             copy_head(network, source.network, tuple(target.classes), source.classes)
         ratio = self.plan.suite.recipe.copied_lr if strategy.copied_lr is None else strategy.copied_lr
         return Start(strategy.transfer, strategy.keep_head, ratio)
+
+
+def _rounded(value: float) -> float | None:
+    """Return a class's value to four digits, as its record keeps it: there may be many."""
+    return None if not np.isfinite(value) else float(f"{value:.4g}")
 
 
 def _room(path: Path) -> Path:

@@ -40,7 +40,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "weighting": (("weighting",), (_GROUND,)),
     "transfer": (("transfer",), (_GROUND, "backbones")),
     "adaptations": (("adaptations",), (_GROUND, "backbones")),
-    "training": (("training",), (_GROUND, "heads", "suite", "tasks", "backbones", "weighting")),
+    "training": (("training",), (_GROUND, "heads", "suite", "tasks", "metrics", "backbones", "weighting")),
     "similarity": (("similarity",), (_GROUND, "tasks", "backbones", "training")),
     "sources": (("sources",), (_GROUND, "heads", "suite", "tasks", "backbones", "weighting", "training")),
     "runner": (
