@@ -41,7 +41,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "transfer": (("transfer",), (_GROUND, "backbones")),
     "adaptations": (("adaptations",), (_GROUND, "backbones")),
     "methods": (("methods",), (_GROUND,)),
-    "training": (("training",), (_GROUND, "heads", "methods", "suite", "tasks", "backbones", "weighting")),
+    "training": (("training",), (_GROUND, "heads", "methods", "suite", "tasks", "metrics", "backbones", "weighting")),
     "similarity": (("similarity",), (_GROUND, "tasks", "backbones", "training")),
     "sources": (("sources",), (_GROUND, "heads", "suite", "tasks", "backbones", "weighting", "training")),
     "runner": (

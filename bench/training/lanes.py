@@ -249,7 +249,7 @@ def evaluate(
     depth : int
         How many blocks are as in the source model, so that what they make of the data is known.
     judge : Judge, optional
-        By accuracy by default.
+        By accuracy alone by default.
     scores : bool
         Whether those of every example are wanted too.
     """
@@ -264,9 +264,9 @@ def evaluate(
         rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout, head)
         output = outputs(stack, rows)
         predicted = head.predict(output)
-        for lane, (i, look) in enumerate(zip(placed, judge.look(output, rows.y, part), strict=True)):
-            if i is None:
-                continue
+        chosen = [lane for lane, i in enumerate(placed) if i is not None]
+        for lane, look in judge.test(output, rows.y, part, chosen).items():
+            i = placed[lane]
             right = predicted[lane] == rows.y[lane] if head.kind == SINGLE_LABEL else None
             kept = head.scores(output[lane : lane + 1].float())[0].half().cpu() if scores else None
             results[i] = Tested(look, predicted[lane], right, kept)
