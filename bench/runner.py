@@ -238,7 +238,7 @@ class Runner:
             tested = evaluate(lanes, untouched, layout, judge, plan.suite.predictions)
         seconds = (time.perf_counter() - began) / len(trials)
         records = [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
-        if plan.suite.predictions:
+        if plan.suite.predictions and isinstance(target.y_test, np.ndarray):
             self._keep_predictions(target, records, tested)
         return records
 
