@@ -11,7 +11,7 @@ from bench.schema import BY_OWN, BY_TARGET
 from bench.suite.metrics import kind_of, metric_of
 from bench.suite.plan import Plan
 from bench.trial import SCHEMA_VERSION, SourceModel, Trial
-from bench.triangle import FULL
+from bench.triangle import FULL, PLAIN
 
 
 def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
@@ -37,7 +37,11 @@ def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
         "context": plan.context(trial.target, trial.backbone),
         "key": trial.key,
     }
-    return row if strategy.adapt == FULL else row | {"adapt": strategy.adapt.label}
+    choices = {"method": (strategy.how, PLAIN), "adapt": (strategy.adapt, FULL)}
+    row |= {column: choice.label for column, (choice, none) in choices.items() if choice != none}
+    if strategy.how.unlabelled:
+        row["n_unlabelled"] = plan.unlabelled(trial.target, trial.target_size)
+    return row
 
 
 def _standardised_by(plan: Plan, trial: Trial) -> str | None:

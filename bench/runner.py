@@ -6,7 +6,7 @@ import base64
 import copy
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bench.adaptations.apply import adapt, trains_nothing
 from bench.backbones.base import Backbone, build
+from bench.backbones.batch import Batch, Rows
 from bench.errors import BenchError, DataError, StoreError, TrialError
 from bench.heads.base import head_of
 from bench.model_files import path_of, weights_path
@@ -37,13 +38,14 @@ from bench.training.cuts import Cuts, Frozen
 from bench.training.data import Data, prepare
 from bench.training.fit import Fitted, fit
 from bench.training.judge import Judge, storable
-from bench.training.lanes import Lane, Layout, Tested, evaluate
+from bench.training.lanes import Lane, Layout, Stream, Tested, evaluate, source_head, stream_of
 from bench.training.loop import Start
 from bench.training.precision import computing
 from bench.training.protocol import Pool, Split, pool_order, reading_order, split_pool
-from bench.training.weighted import Companion, SourceFacts, Weigh, add_companion
+from bench.training.step import own_modules
+from bench.training.weighted import SourceFacts, Weigh, add_head
 from bench.transfer.start import copy_blocks, copy_head, trainable_parameters
-from bench.trial import SCHEMA_VERSION, Check, SourceModel, Trial
+from bench.trial import SCHEMA_VERSION, Card, Check, SourceModel, Trial, named_shapes
 from bench.triangle import Strategy
 from bench.weighting.kept import Weights
 
@@ -151,22 +153,23 @@ class Runner:
         network = build(spec.name, shape, len(self.plan.classes(unit.target)), 0, 0, **spec.arguments).eval()
         if network.depth != spec.depth:
             raise DataError(f'backbone "{spec.name}" has {network.depth} blocks, but was declared with {spec.depth}')
-        cards = map(self.plan.card, [unit.target, *self.plan.targets[unit.target]])
-        ids = max(card.vocabulary for card in cards if card is not None)
+        cards = [self.plan.card(name) for name in (unit.target, *self.plan.targets[unit.target])]
+        ids = _largest([card for card in cards if card is not None])
         try:
-            # The largest token id, so that an embedding that is too small shows here.
-            network(network.prepare(torch.full((2, *shape), ids - 1) if ids else torch.zeros((2, *shape))))
+            network(network.prepare(_trial_batch(shape, ids)))
         except IndexError as error:
-            if not ids:
+            if not any(ids.values()):
                 raise
-            message = f'backbone "{spec.name}" cannot take the token ids, which go up to {ids - 1}: {error}'
+            most = ", ".join(f"{name + ' ' if name else ''}up to {n - 1}" for name, n in ids.items() if n)
+            message = f'backbone "{spec.name}" cannot take the token ids, which go {most}: {error}'
             raise DataError(message) from error
         if problem := trains_nothing(network, spec.label, self.plan.strategies[unit.backbone]):
             raise DataError(problem)
 
     def train_sources(self, models: Sequence[SourceModel]) -> list[dict[str, Any]]:
         """Train and keep source models of one shape."""
-        layout = self._layout(models[0].backbone, models[0].shape)
+        how = self.plan.source_method(models[0].source)
+        layout = Layout(self.plan.lanes(models[0].backbone, models[0].shape, how=how), self.memory)
         with computing(self.plan.suite.precision, self.device):
             found = train_sources(self.plan, models, self.task, self.device, layout)
         records = []
@@ -234,7 +237,8 @@ class Runner:
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
         with computing(plan.suite.precision, self.device):
             if strategy.trained:
-                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps, judge)
+                probe = plan.probe(strategy, first.target, first.backbone)
+                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps, judge, probe)
             tested = evaluate(lanes, untouched, layout, judge, plan.suite.predictions)
         seconds = (time.perf_counter() - began) / len(trials)
         records = [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
@@ -262,52 +266,75 @@ class Runner:
         network = self._fresh(trial, target)
         data = self._target_data(network, trial.target, target, plan.standardised_by(trial.target, trial.target))
         recipe, size = plan.suite.recipe, trial.target_size
-        order = self._orders.get(
-            (data.fingerprint, trial.seed), lambda: pool_order(target.y, data.fingerprint, trial.seed)
-        )
+        order = self._order(trial, data)
         split = Split(order[:0], order[:0])
         if strategy.trained:
             pool = Pool.of(target)
             split = split_pool(pool, data.fingerprint, size, trial.seed, recipe, target.classes, order)
-        start, frozen, weigh = Start(), None, None
-        if strategy.joint:
-            weigh = self._beside(trial, network, data, split)
-        elif trial.model:
+        lane = Lane(network, data, split, size, trial.seed, place=place_of(plan, trial), how=strategy.how)
+        if strategy.trained:
+            self._beside(trial, lane)
+        if trial.model and not strategy.only_examples:
             source = self.source(trial.model)
-            start = self._start(network, strategy, source, target)
+            lane.start = self._start(lane, strategy, source, target)
             order, count = reading_order(order, split, size, target.n_val if recipe.validation == "given" else 0)
-            frozen = Frozen(self._cuts, trial.model.key, source.network, data, order, trial.seed, count)
+            lane.frozen = Frozen(self._cuts, trial.model.key, source.network, data, order, trial.seed, count)
         adapt(network, strategy, data.fingerprint, plan.backbones[trial.backbone].identity(), trial.seed)
-        return Lane(network, data, split, size, trial.seed, start, frozen, place_of(plan, trial), weigh)
+        return lane
 
-    def _beside(self, trial: Trial, network: Backbone, data: Data, split: Split) -> Weigh:
-        """Return a source that is trained on beside the target, with a head for its labels."""
+    def _order(self, trial: Trial, data: Data) -> np.ndarray:
+        """Return the order of a target's pool, of which a size is a prefix."""
+        target = self._read(trial.target)
+        known = data.fingerprint, trial.seed
+        return self._orders.get(known, lambda: pool_order(target.strata, *known))
+
+    def _beside(self, trial: Trial, lane: Lane) -> None:
+        """Give a lane what its method asks for: sources with heads for their labels, unlabelled examples, modules."""
+        how = lane.how
+        if how.sources:
+            self._add_source(trial, lane)
+        if how.unlabelled:
+            lane.unlabelled = self._unlabelled(trial, lane)
+        identity = (lane.data.fingerprint, self.plan.backbones[trial.backbone].identity(), trial.seed)
+        own_modules(lane, self.plan.classes(trial.target), *identity)
+
+    def _add_source(self, trial: Trial, lane: Lane) -> None:
+        """Let a lane see a source's examples, with a head for their labels."""
         model, recipe = trial.model, self.plan.suite.source_recipe
         source = self.task(model.source, model.shape, model.standardised_by)
-        other = self._target_data(network, model.source, source, model.standardised_by)
+        other = self._target_data(lane.network, model.source, source, model.standardised_by)
         identity = (other.fingerprint, len(source.y), model.seed)
         pool, seed = Pool.of(source), model.seed
         examples = split_pool(pool, other.fingerprint, len(source.y), seed, recipe, source.classes).train
-        labels = torch.as_tensor(source.y[examples], device=self.device)
-        companion = Companion(other, examples, labels, recipe.batch_size, identity)
-        add_companion(network, len(source.classes), derive("companion head", *identity))
-        spec = self.plan.weightings[model.weighting]
-        return Weigh(spec, SourceFacts.of(source), companion, True, (data, split.train))
+        stream = stream_of(other, examples, recipe.batch_size, identity)
+        add_head(lane.network, source_head(len(lane.sources)), other.head, source.classes,
+                 derive("companion head", *identity))  # fmt: skip
+        lane.sources += (stream,)
+        if lane.weigh is None and not trial.model.trained:
+            spec = self.plan.weightings[model.weighting]
+            lane.weigh = Weigh(spec, SourceFacts.of(source), None, True, (lane.data, lane.split.train))
+
+    def _unlabelled(self, trial: Trial, lane: Lane) -> Stream:
+        """Return the examples of the target's pool that a method sees without their labels."""
+        order = self._order(trial, lane.data)
+        rest = order[trial.target_size :]
+        rest = rest[~np.isin(rest, lane.split.validation)][: self.plan.unlabelled(trial.target, trial.target_size)]
+        return stream_of(lane.data, rest, self.plan.suite.recipe.batch_size, (*lane.identity, "unlabelled"))
 
     def _record(self, trial: Trial, lane: Lane, fitted: Fitted, tested: Tested, seconds: float) -> dict[str, Any]:
         """Return what the ledger keeps of a trial."""
         error = fitted.error
         look = tested.look
-        if error is None and not np.isfinite(look.loss):
+        if error is None and not np.isfinite(look.loss) and lane.data.head.has_loss:
             error = TrialError(f"the test loss is {look.loss}; the model diverged")
         if error is not None:
             return failed_trial(self.plan, trial, *describe_error(error), seconds)
         row = row_of(self.plan, trial) | {
             "status": "ok",
             "test_accuracy": storable(look.accuracy),
-            "test_loss": look.loss,
+            "test_loss": storable(look.loss),
             "val_accuracy": fitted.val_accuracy,
-            "val_loss": fitted.val_loss,
+            "val_loss": storable(fitted.val_loss),
             "test_score": storable(look.score),
             "val_score": storable(fitted.val_score),
             **{metric_column(name): storable(score) for name, score in look.scores.items()},
@@ -316,8 +343,11 @@ class Runner:
             "best_step": fitted.best_step,
             "learning_rates": listed(fitted.rates),
             "collapsed_rates": listed(fitted.collapsed),
+            "head_strength": fitted.head_strength,
+            "head_strengths": listed(fitted.strengths),
+            "head_gradient": fitted.head_gradient,
             "train_loss": fitted.train_loss,
-            "constant_loss": fitted.constant_loss,
+            "constant_loss": storable(fitted.constant_loss),
             "cut": fitted.cut,
             "trainable_parameters": trainable_parameters(lane.network, self.plan.strategy(trial)),
             "n_test": len(tested.predicted),
@@ -337,21 +367,39 @@ class Runner:
         """Return the columns of a row that the source decides."""
         if trial.model is None:
             return {"source_accuracy": None}
-        if trial.model.joint:
+        if not trial.model.trained:
             self._keep_weights(fitted.weights, trial.key)
             return {"source_accuracy": None, **fitted.weights.summary()}
         source = self.source(trial.model)
         return {"source_accuracy": source.accuracy, **source.weights}
 
-    def _start(self, network: Backbone, strategy: Strategy, source: LoadedSource | None, target: Task) -> Start:
+    def _start(self, lane: Lane, strategy: Strategy, source: LoadedSource, target: Task) -> Start:
         """Copy what the strategy copies; say what was, for the optimiser."""
-        if source is None:
-            return Start()
+        network = lane.network
         copy_blocks(network, source.network, strategy.transfer)
         if strategy.keep_head:
             copy_head(network, source.network, tuple(target.classes), source.classes)
         ratio = self.plan.suite.recipe.copied_lr if strategy.copied_lr is None else strategy.copied_lr
         return Start(strategy.transfer, strategy.keep_head, ratio)
+
+
+def _largest(cards: Sequence[Card]) -> dict[str, int]:
+    """Return one more than the largest whole number of each input over tasks; of inputs in one array, under ""."""
+    found: dict[str, int] = {}
+    for card in cards:
+        for name, most in card.inputs or (("", card.vocabulary),):
+            found[name] = max(found.get(name, 0), most)
+    return found
+
+
+def _trial_batch(shape: tuple[Any, ...], ids: Mapping[str, int]) -> Rows:
+    """Return two inputs: with the largest token ids, so that an embedding that is too small shows, and else zeros."""
+
+    def two(shape: tuple[int, ...], most: int) -> Tensor:
+        return torch.full((2, *shape), most - 1) if most else torch.zeros((2, *shape))
+
+    named = named_shapes(shape)
+    return Batch({name: two(part, ids[name]) for name, part in named.items()}) if named else two(shape, ids[""])
 
 
 def _rounded(value: float) -> float | None:

@@ -83,11 +83,18 @@ TRIAL: tuple[Column, ...] = (
     Column("val_accuracy", "float64", "Accuracy on the validation data, fraction; what choices are made by"),
     Column("val_loss", "float64", "Mean cross-entropy on the validation data, nats"),
     Column("learning_rate", "float64", "Learning rate chosen on validation data"),
-    Column("steps", "Int64", "Optimiser steps taken in the chosen run"),
+    Column("steps", "Int64", "Optimiser steps taken in the chosen run; 0 where the head alone was solved"),
     Column("best_step", "Int64", "Step whose weights were kept, chosen on validation data"),
     Column("learning_rates", "string", "Learning rates that were tried"),
     Column(
         "collapsed_rates", "string", "Those at which training collapsed: it ended no better than a constant prediction"
+    ),
+    Column("head_strength", "float64", "Strength of a solved head's L2 penalty; missing where heads were stepped"),
+    Column("head_strengths", "string", "Strengths that were tried; missing where the learning rate was chosen"),
+    Column(
+        "head_gradient",
+        "float64",
+        "Gradient's norm at a solved head, relative to that at the best constant prediction; the solver stops at 1e-6",
     ),
     Column("train_loss", "float64", "Training loss of the last batch before the weights that were kept, nats"),
     Column("constant_loss", "float64", "Training loss of the best constant prediction (entropy of the labels), nats"),
@@ -115,6 +122,8 @@ TRIAL: tuple[Column, ...] = (
         'Task whose train pool gave mean and spread to the tables of the trial: "target", a name, or "each" its own; '
         "missing where inputs are taken as they are",
     ),
+    Column("method", "string", "What a step minimised; missing for the head's loss of the labelled examples"),
+    Column("n_unlabelled", "Int64", "Target examples whose inputs the method saw without their labels"),
     Column("adapt", "string", "What trained above the frozen depth; missing for everything"),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),

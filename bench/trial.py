@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA_VERSION = 2
+SINGLE_LABEL = "single-label"  # the kind of task where none is said
 SHOWN_CLASSES = 12
 
 
@@ -30,11 +31,11 @@ class Card:
         Digest of the data at their own shape.
     version : int
     classes : tuple of str
-    shape : tuple of int
-        Shape of one input as the task gives it.
+    shape : tuple of int, or of (name, tuple of int)
+        Shape of one input as the task gives it; of a mapping, that of each of its inputs.
     n_train, n_test : int
     class_counts : tuple of int
-        Train examples of each class.
+        Train examples of each class, or that have each label; empty for other kinds of task.
     n_harmful : int
         Train examples that are flagged as spoilt on purpose.
     n_domains : int
@@ -53,6 +54,13 @@ class Card:
         Test examples of each class; empty in ledgers that were written before they were kept.
     vocabulary : int
         One more than the largest token id; 0 where inputs are numbers.
+    kind : str
+        Of the task: what its targets are.
+    inputs : tuple of (str, int)
+        Of inputs that are mappings: what each is called, and one more than its largest whole number (0 for other
+        numbers).
+    further : tuple of (str, int)
+        Names of the further test sets, and how many examples each has.
     """
 
     name: str = field(compare=False)
@@ -83,25 +91,40 @@ class Card:
         The class is chosen by training labels, as a classifier would have to choose it: where the test set
         has another majority, always predicting that one would score more, but nothing in training says so.
         """
-        if self.majority is None or len(self.test_counts) != len(self.class_counts) or not self.n_test:
+        known = self.majority is not None and len(self.test_counts) == len(self.class_counts)
+        if self.kind != SINGLE_LABEL or not known or not self.n_test:
             return None
         return self.test_counts[self.majority] / self.n_test
 
     vocabulary: int = 0
+    kind: str = SINGLE_LABEL
+    inputs: tuple[tuple[str, int], ...] = ()
+    further: tuple[tuple[str, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-able values."""
         values = asdict(self)
-        if self.measured is None:
-            del values["measured"]
+        for name, default in (("measured", None), ("kind", SINGLE_LABEL), ("inputs", ()), ("further", ())):
+            if values[name] == default:
+                del values[name]
         return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Card:
         """Build a card from what :meth:`to_json` gave."""
-        tuples = {name: tuple(values[name]) for name in ("classes", "shape", "class_counts")}
-        tuples |= {name: tuple(values.get(name, ())) for name in ("test_counts", "notes")}
+        tuples = {name: _tuples(values[name]) for name in ("classes", "shape", "class_counts")}
+        tuples |= {name: _tuples(values.get(name, ())) for name in ("test_counts", "notes", "inputs", "further")}
         return cls(**{**values, **tuples})
+
+
+def named_shapes(shape: Sequence[Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of inputs that are mappings by name; nothing for the shape of an array."""
+    return dict(shape) if shape and isinstance(shape[0], tuple) else {}
+
+
+def is_array_shape(shape: Sequence[Any], axes: int) -> bool:
+    """Whether a shape is that of an array with so many axes: 3 for an image, 1 for a row of a table."""
+    return len(shape) == axes and not named_shapes(shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +163,8 @@ class SourceModel:
         What the suite calls it.
     meta : Meta or None
         The target's examples that the weighting learns from; None where it needs none.
-    joint : bool
-        Whether there is no model of its own: the source is trained on beside the target.
+    trained : bool
+        Whether there is such a model; if not, the source's examples alone are used, beside the target's.
     standardised_by : str or None
         Task whose train pool standardises the source's table; None where its inputs are taken as they are.
     """
@@ -153,7 +176,7 @@ class SourceModel:
     weighting: str
     seed: int
     meta: Meta | None = None
-    joint: bool = False
+    trained: bool = True
     standardised_by: str | None = None
 
 
@@ -243,7 +266,12 @@ def unit_from_json(values: dict[str, Any]) -> Unit | Trial | SourceModel:
 
 def _model_from_json(values: dict[str, Any]) -> SourceModel:
     meta = values.get("meta")
-    return SourceModel(**{**values, "shape": tuple(values["shape"]), "meta": Meta(**meta) if meta else None})
+    return SourceModel(**{**values, "shape": _tuples(values["shape"]), "meta": Meta(**meta) if meta else None})
+
+
+def _tuples(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return lists within lists, as JSON has them, as tuples."""
+    return tuple(_tuples(value) if isinstance(value, list | tuple) else value for value in values)
 
 
 def combine(parts: Sequence[object]) -> str:

@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.backbones.batch import Batch, Rows, each
 from bench.backbones.declare import backbone
 from bench.errors import DataError
 from bench.registry import BACKBONES
+from bench.trial import named_shapes
 
+Shape = tuple[int, ...] | Mapping[str, tuple[int, ...]]
 __all__ = ["Backbone", "backbone", "build", "of_modules"]
 
 
@@ -32,8 +35,9 @@ class Backbone(nn.Module):
         tensor has there -> ours, so that its state dicts can be read.
     integers : bool
         Whether it takes token ids, int64 of shape (N, T), which :meth:`prepare` then leaves as they are.
-    companion : Module or None
-        A second head on the same blocks, for the labels of another task that is trained on beside.
+    beside : ModuleDict
+        Further modules that learn while it is trained, and are no part of the model that comes of it: heads for
+        the labels of other tasks, and what a method owns.
     published_head : Linear, optional
         The classifier that came with published weights. It is kept beside the network, not in it: it
         is neither trained nor counted nor saved unless it is made the head.
@@ -53,7 +57,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleDict(blocks)
         self.head: nn.Module = nn.Identity()
-        self.companion: nn.Module | None = None
+        self.beside = nn.ModuleDict()
         self.width = width
         self.mean, self.std = tuple(mean), tuple(std)
         self.original_names = dict(original_names or {})
@@ -74,9 +78,10 @@ class Backbone(nn.Module):
         """The blocks in order."""
         return list(self.blocks.values())
 
-    def prepare(self, x: Tensor) -> Tensor:
+    def prepare(self, x: Rows) -> Any:
         """Return inputs as float32, standardised: uint8 images first become 0 to 1. Token ids stay what they are.
 
+        Of a mapping, images are standardised, other numbers become float32, whole numbers and truth values stay.
         Done once for a data set, not once a batch; `run_blocks` expects prepared inputs.
 
         Raises
@@ -84,27 +89,39 @@ class Backbone(nn.Module):
         DataError
             For token ids where the network takes numbers, and the reverse.
         """
+        if isinstance(x, Mapping):
+            return each(self._prepare_part, x)
         tokens = not x.dtype.is_floating_point and x.dtype != torch.uint8
         if tokens != self.integers:
             takes = "token ids (integers)" if self.integers else "numbers (declare it with integers=True?)"
             raise DataError(f"the inputs are {str(x.dtype).removeprefix('torch.')}, but the backbone takes {takes}")
-        if tokens:
-            return x
+        return x if tokens else self._standardised(x)
+
+    def _prepare_part(self, x: Tensor) -> Tensor:
+        image = x.ndim == 4 and (x.dtype == torch.uint8 or x.dtype.is_floating_point)
+        return self._standardised(x) if image else x.float() if x.dtype.is_floating_point else x
+
+    def _standardised(self, x: Tensor) -> Tensor:
         x = x.float() / 255.0 if x.dtype == torch.uint8 else x.float()
         shape = (1, -1) + (1,) * (x.ndim - 2)
         mean, std = (torch.tensor(v, device=x.device).view(shape) for v in (self.mean, self.std))
         return (x - mean) / std
 
-    def run_blocks(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
-        """Pass `x` (the output of block `start`, 0 meaning the input) through blocks start+1..stop."""
+    def run_blocks(self, x: Rows, start: int = 0, stop: int | None = None) -> Any:
+        """Pass `x` (the output of block `start`, 0 meaning the input) through blocks start+1..stop.
+
+        A block may take and return a mapping of tensors; the last one returns features.
+        """
         for block in self.block_list()[start:stop]:
             x = block(x)
+            if isinstance(x, Mapping) and not isinstance(x, Batch):
+                x = Batch(x)
         return x
 
-    def forward(self, x: Tensor, start: int = 0, companion: bool = False) -> Tensor:
-        """Return logits, shape (N, classes), for activations at the cut after block `start`."""
-        head = self.companion if companion else self.head
-        return head(self.run_blocks(x, start))
+    def forward(self, x: Rows, start: int = 0, head: str | None = None) -> Any:
+        """Return outputs of the head or one beside it, shape (N, K), of activations at the cut `start`."""
+        module = self.head if head is None else self.beside[head]
+        return module(self.run_blocks(x, start))
 
     def freeze(self, depth: int) -> Backbone:
         """Freeze the first `depth` blocks entirely, and of the others what is in `fixed`; returns self.
@@ -140,8 +157,8 @@ def build(
     ----------
     name : str
         A registered backbone.
-    shape : tuple of int
-        Shape of one input, (C, H, W) or (D,).
+    shape : tuple of int, or of (name, tuple of int)
+        Shape of one input, (C, H, W) or (D,); those of a mapping, which the backbone's function gets as a dict.
     outputs : int or callable
         Of a linear head: the number of classes, where it tells classes apart. Or what makes another head from
         the number of features.
@@ -158,6 +175,7 @@ def build(
     integers = entry.meta.get("integers", False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        shape = named_shapes(shape) or shape
         made = entry.function(shape, **arguments)
         try:
             network = made if isinstance(made, Backbone) else of_modules(made, shape, integers)
@@ -169,7 +187,7 @@ def build(
     return network
 
 
-def of_modules(made: Any, shape: tuple[int, ...], integers: bool = False) -> Backbone:
+def of_modules(made: Any, shape: Shape, integers: bool = False) -> Backbone:
     """Make a backbone of plain modules: each module with weights is a block, named b1, b2, ... from the input.
 
     Modules without weights (activations, pooling, flattening) belong to the block before them, those at the
@@ -179,10 +197,10 @@ def of_modules(made: Any, shape: tuple[int, ...], integers: bool = False) -> Bac
     Parameters
     ----------
     made : nn.Sequential, or sequence of Module
-    shape : tuple of int
+    shape : tuple of int, or dict of them
         Shape of one input.
     integers : bool
-        Whether inputs are token ids.
+        Whether inputs are token ids, or all of a mapping's whole numbers.
 
     Raises
     ------
@@ -196,7 +214,8 @@ def of_modules(made: Any, shape: tuple[int, ...], integers: bool = False) -> Bac
         raise DataError(f"returned {what}, not a Backbone, a torch.nn.Sequential or a list of modules")
     blocks = _grouped(modules)
     width = _width(blocks, shape, integers)
-    constants = ((0.5,), (0.5,)) if len(shape) == 3 else ((0.0,), (1.0,))
+    images = any(len(part) == 3 for part in (shape.values() if isinstance(shape, Mapping) else [shape]))
+    constants = ((0.5,), (0.5,)) if images else ((0.0,), (1.0,))
     network = Backbone(blocks, width, *constants, integers=integers)
     ours = {id(tensor): key for key, tensor in network.state_dict(keep_vars=True).items()}
     given = made if isinstance(made, nn.Sequential) else nn.ModuleList(modules)
@@ -223,19 +242,25 @@ def _grouped(modules: Sequence[nn.Module]) -> dict[str, nn.Module]:
     return {f"b{k}": group[0] if len(group) == 1 else nn.Sequential(*group) for k, group in enumerate(groups, 1)}
 
 
-def _width(blocks: Mapping[str, nn.Module], shape: tuple[int, ...], integers: bool) -> int:
+def _width(blocks: Mapping[str, nn.Module], shape: Shape, integers: bool) -> int:
     """Return the number of features, found with two inputs of zeros."""
-    x = torch.zeros((2, *shape), dtype=torch.int64 if integers else torch.float32)
+    dtype = torch.int64 if integers else torch.float32
+    shapes = shape if isinstance(shape, Mapping) else {"": shape}
+    x = Batch({name: torch.zeros((2, *part), dtype=dtype) for name, part in shapes.items()})
+    x = x if isinstance(shape, Mapping) else x[""]
     for label, block in blocks.items():
-        given, training = tuple(x.shape), block.training
+        given, training = each(lambda part: tuple(part.shape), x), block.training
         try:
             with torch.no_grad():
                 x = block.eval()(x)
         except Exception as error:
             raise DataError(f"cannot pass (N, ...) = {given} through block {label}: {error}") from error
         block.train(training)
-        if not isinstance(x, Tensor):
+        x = Batch(x) if isinstance(x, Mapping) else x
+        if not isinstance(x, Tensor | Batch):
             raise DataError(f"has a block {label} that returns {type(x).__name__}, not a tensor")
+    if isinstance(x, Batch):
+        raise DataError(f"returns a mapping of {', '.join(x)}, not features (N, width)")
     if x.ndim != 2:
         raise DataError(
             f"returns features of shape {('N', *x.shape[1:])}, not (N, width): end with nn.Flatten() or a pooling"

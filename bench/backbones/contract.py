@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from bench.backbones.base import Backbone, build
+from bench.backbones.batch import Batch, Rows, each, tensors
 from bench.backbones.stack import Stack, values
 from bench.backbones.weights import load_into
 from bench.registry import BACKBONES
 from bench.seeding import generator
+from bench.trial import named_shapes
 
 _BATCH = 2
 
@@ -31,8 +33,12 @@ class _Subject:
     def build(self, seed: int = 1, head_seed: int = 1) -> Backbone:
         return build(self.name, self.shape, self.classes, seed, head_seed, **self.arguments)
 
-    def inputs(self, network: Backbone) -> Tensor:
+    def inputs(self, network: Backbone) -> Rows:
         rng = generator("contract", list(self.shape))
+        if named := named_shapes(self.shape):
+            dtype = torch.int64 if network.integers else torch.float32
+            parts = {name: torch.from_numpy(rng.integers(0, 2, (_BATCH, *shape))) for name, shape in named.items()}
+            return network.prepare(Batch({name: part.to(dtype) for name, part in parts.items()}))
         if network.integers:
             x = torch.from_numpy(rng.integers(0, 2, (_BATCH, *self.shape)))  # ids of any vocabulary
         elif len(self.shape) == 3:
@@ -127,9 +133,10 @@ def _check_cuts(subject: _Subject, network: Backbone) -> Iterator[str]:
         for index, (label, block) in enumerate(network.blocks.items()):
             if index == middle and not _close(network(x, start=middle), whole):
                 yield f"running on from the cut before block {label} gives other logits than running the whole"
-            before = x.clone()
+            before = each(torch.clone, x)
             out = block(x)
-            if not torch.equal(before, x):
+            out = Batch(out) if isinstance(out, Mapping) else out
+            if not _equal(before, x):
                 yield f"block {label} changes its input in place, which may be a cached activation"
             x = out
         if not _close(network.head(x), whole):
@@ -180,11 +187,11 @@ def _check_frozen(subject: _Subject, network: Backbone, depth: int) -> Iterator[
     before = [tensor.clone() for block in frozen for tensor in block.buffers()]
     network.freeze(depth).train()
     held = network.run_blocks(x, stop=depth)
-    given = held.detach().clone()
+    given = each(lambda part: part.detach().clone(), held)
     network(held, start=depth).square().mean().backward()
     if not _close(held, at_rest):
         yield f"{where}, their output in training differs from that in evaluation (dropout or batch statistics)"
-    if not torch.equal(given, held):
+    if not _equal(given, held):
         yield f"{where}, the next block changes its input in place in training"
     if any(p.grad is not None for block in frozen for p in block.parameters()):
         yield f"{where}, a frozen parameter has a gradient"
@@ -207,7 +214,7 @@ def _check_lanes(subject: _Subject, network: Backbone) -> Iterator[str]:
     stack.load([values(single) for single in singles])
     stack.network.eval()
     x = subject.inputs(network).double()
-    together = stack.logits(stack.arrange(torch.stack([x * (1 + lane) for lane in range(len(singles))])))
+    together = stack.outputs(stack.arrange(torch.stack([x * (1 + lane) for lane in range(len(singles))])))
     together.square().mean((1, 2)).sum().backward()
     grads = [p.grad for p in stack.network.parameters()]
     for lane, single in enumerate(singles):
@@ -230,7 +237,15 @@ _CHECKS = {
 }
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
+def _equal(a: Rows, b: Rows) -> bool:
+    return all(torch.equal(one, other) for one, other in tensors(a, b))
+
+
+def _close(a: Rows, b: Rows) -> bool:
+    return all(_near(one, other) for one, other in tensors(a, b))
+
+
+def _near(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=1e-4, atol=1e-5)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.errors import DataError
+from bench.errors import BenchError, DataError
 from bench.identity import canonical
 from bench.registry import BACKBONES
 
@@ -18,6 +18,7 @@ def backbone(
     lanes: Callable[[tuple[int, ...], str], int] | None = None,
     integers: bool = False,
     refuses: Callable[..., str | None] | None = None,
+    inputs: Sequence[str] = (),
     **meta: Any,
 ) -> Callable:
     """Register a function from an input's shape and its own arguments to a network without a head (decorator).
@@ -43,11 +44,22 @@ def backbone(
     refuses : callable, optional
         From the shape of an input, and the backbone's arguments, to why it cannot be taken, or None: known
         without building the network.
+    inputs : sequence of str
+        For a backbone whose first block takes a mapping of tensors: the names that it needs there, such as
+        ("ids", "mask"). Its function then gets the shapes as a dict. Such trainings run one after the other.
+
+    Raises
+    ------
+    BenchError
+        For lanes and a mapping together.
     """
+    if inputs and lanes is not None:
+        raise BenchError(f'backbone "{name}": inputs that are mappings run one at a time; declare it without lanes')
 
     def register(function: Callable) -> Callable:
         known = depth if depth is not None else _counted(name)
         facts = {"depth": known, "lanes": lanes, "integers": integers, "refuses": refuses, **meta}
+        facts["inputs"] = (inputs,) if isinstance(inputs, str) else tuple(inputs)
         BACKBONES.register(name, function, version=version, given=1, **facts)
         return function
 

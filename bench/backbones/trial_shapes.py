@@ -17,8 +17,10 @@ _TOKENS = ((8,), (32,), (128,), (512,))
 _SAID = 2  # refusals in a message: the others mostly repeat them for another shape
 
 
-def trial_shapes(entry: Entry) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes of inputs on which a backbone is tried, small first."""
+def trial_shapes(entry: Entry) -> tuple[tuple[Any, ...], ...]:
+    """Return the shapes of inputs on which a backbone is tried, small first; those of a mapping are all alike."""
+    if named := entry.meta.get("inputs"):
+        return tuple(tuple((name, shape) for name in sorted(named)) for shape in (*_TOKENS, *_NUMBERS))
     return _TOKENS if entry.meta.get("integers") else _NUMBERS
 
 

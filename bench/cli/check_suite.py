@@ -12,6 +12,8 @@ from bench.suite.specs import BackboneSpec, ModelSpec, TaskReader, read_backbone
 from bench.trial import counts_text
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from bench.tasks.base import Task
 
 
@@ -81,12 +83,22 @@ def pairs_of(suite: Suite, sound: Callable[[str], bool]) -> tuple[Pairs, ...]:
 
 def description(task: Task) -> list[str]:
     """Say what data a task holds: shape, type and the examples of each class."""
-    import numpy as np
+    from bench.tasks.build import card_of
 
-    shape = " x ".join(map(str, task.shape))
+    card = card_of(task)
     kind = "images" if task.is_image else f"token ids below {task.vocabulary:,}" if task.vocabulary else "columns"
-    said = [f"{shape} {kind}, {task.x.dtype}"]
-    for part, y in (("train pool", task.y), ("test set", task.y_test)):
-        counts = np.bincount(y, minlength=len(task.classes))
-        said.append(f"{part}: {len(y):,} examples ({counts_text(task.classes, counts)})")
+    said = [f"{' x '.join(map(str, task.shape))} {kind}, {task.x.dtype}"] if not task.is_mapping else []
+    said += [f"{name}: {' x '.join(map(str, part.shape[1:]))}, {part.dtype}" for name, part in mapping_of(task).items()]
+    for part, n, counts in (
+        ("train pool", card.n_train, card.class_counts),
+        ("test set", card.n_test, card.test_counts),
+    ):
+        of = counts_text(card.classes, counts) if counts else ", ".join([card.kind, *card.classes])
+        said.append(f"{part}: {n:,} examples ({of})")
+    said += [f"further test set {name}: {n:,} examples" for name, n in card.further]
     return said
+
+
+def mapping_of(task: Task) -> dict[str, np.ndarray]:
+    """Return the arrays of inputs that are mappings, by name; nothing for others."""
+    return dict(task.x) if task.is_mapping else {}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bench.cli.options import Plugins, read_suite, run_folder
+from bench.trial import SINGLE_LABEL, Card, named_shapes
 
 if TYPE_CHECKING:
     from bench.suite import Suite
@@ -64,6 +65,9 @@ def show(
             seen = _standardised(loaded, specs, tasks, source, target)
         folder = run_folder(loaded, out) if suite or out else None
         _say_similarity(source, target, folder, suite)
+    if any(task.is_mapping for task in seen.values()):
+        print("no picture: inputs that are mappings have none")
+        return
     picture = _draw(loaded, seen, target, png or Path(slug("-to-".join(names)) + ".png"))
     print(f"picture: {picture}")
     if source and not handed_in and (suite or out):
@@ -132,10 +136,18 @@ def _describe(name: str, task: Task) -> None:
     from bench.trial import counts_text
 
     kind = "image, C x H x W" if task.is_image else "token ids" if task.vocabulary else "table row"
-    print(f"{name}: {_shape_text(task.shape)} ({kind}, {task.x.dtype})")
-    print(f"  {len(task.y):,} train, {len(task.y_test):,} test; {len(task.classes)} classes, train + test examples:")
+    of = "mapping" if task.is_mapping else f"{kind}, {task.x.dtype}"
+    print(f"{name}: {_shape_text(task.shape)} ({of})")
     card = card_of(task)
-    print(f"  {counts_text(card.classes, card.class_counts, card.test_counts)}")
+    size = f"  {len(task.y):,} train, {len(task.y_test):,} test; "
+    if card.class_counts:
+        what = "classes" if card.kind == SINGLE_LABEL else "labels"
+        print(f"{size}{len(task.classes)} {what}, train + test examples:")
+        print(f"  {counts_text(card.classes, card.class_counts, card.test_counts)}")
+    else:
+        print(f"{size}{': '.join(filter(None, [card.kind, ', '.join(card.classes)]))}")
+    for further, n in card.further:
+        print(f"  {n:,} examples in the further test set {further}")
     held = f"  {task.n_val:,} examples in a given validation split"
     if task.n_val:
         print(f'{held}: used by suites that say validation = "given"')
@@ -143,14 +155,22 @@ def _describe(name: str, task: Task) -> None:
         print(f"  {card.n_groups:,} groups in the train pool, which no cut tears apart")
     for note in task.notes:
         print(f"  {note}")
-    equal = " (the first of equals)" if card.class_counts.count(max(card.class_counts)) > 1 else ""
-    majority = f"{card.classes[card.majority]}, the train pool's largest class{equal}"
-    print(f"  always predicting {majority}, scores {card.majority_accuracy:.1%} on the test set")
+    if card.majority_accuracy is not None:
+        _say_majority(card)
     if task.flags().any():
         print(f"  {int(task.flags().sum()):,} train examples ({task.flags().mean():.0%}) spoilt on purpose")
 
 
-def _shape_text(shape: tuple[int, ...]) -> str:
+def _say_majority(card: Card) -> None:
+    """Say what always predicting one class would score."""
+    equal = " (the first of equals)" if card.class_counts.count(max(card.class_counts)) > 1 else ""
+    majority = f"{card.classes[card.majority]}, the train pool's largest class{equal}"
+    print(f"  always predicting {majority}, scores {card.majority_accuracy:.1%} on the test set")
+
+
+def _shape_text(shape: tuple[Any, ...]) -> str:
+    if named := named_shapes(shape):
+        return ", ".join(f"{name} {' x '.join(map(str, part)) or 'number'}" for name, part in named.items())
     return " x ".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} columns"
 
 

@@ -19,17 +19,20 @@ class MultiLabel(Head):
     """Targets are bools of shape (N, K), a column a label; outputs are logits, the loss binary cross-entropy."""
 
     metric = "mean-average-precision"
+    convex = True
 
     def targets(self, y: Any, classes: Sequence[str], where: str) -> np.ndarray:
         """Return targets as bools."""
         y = np.asarray(y)
+        if not classes:
+            raise DataError(f"{where}: a multi-label task needs the name of a label at least")
+        if y.dtype.kind not in "buif":
+            raise DataError(f"{where}: targets of a multi-label task must be 0 or 1, got {y.dtype}")
         if y.ndim != 2 or y.shape[1] != len(classes):
-            raise DataError(
-                f"{where}: targets of {len(classes)} labels must have shape (N, {len(classes)}), got {y.shape}"
-            )
+            raise DataError(f"{where}: targets must have shape (N, {len(classes)}), a column a label, got {y.shape}")
         if not np.isin(y, (0, 1)).all():
             row, column = np.argwhere(~np.isin(y, (0, 1)))[0]
-            raise DataError(f"{where}: example {row}, label {classes[column]!r}: {y[row, column]!r} is neither 0 nor 1")
+            raise DataError(f"{where}: example {row}, label {classes[column]!r}: {y[row, column]} is neither 0 nor 1")
         return y.astype(bool)
 
     def strata(self, y: np.ndarray) -> np.ndarray:

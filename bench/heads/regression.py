@@ -25,21 +25,22 @@ class Regression(Head):
     """
 
     metric = "r2"
+    convex = True
 
     def targets(self, y: Any, classes: Sequence[str], where: str) -> np.ndarray:
         """Return targets as float64, shape (N, D)."""
         y = np.asarray(y)
         if y.dtype.kind not in "fiub":
             raise DataError(f"{where}: targets of a regression must be numbers, got {y.dtype}")
+        if not classes:
+            raise DataError(f"{where}: a regression needs the name of a value at least")
         y = y.astype(np.float64)
         y = y[:, None] if y.ndim == 1 else y
         if y.ndim != 2 or y.shape[1] != len(classes):
-            raise DataError(
-                f"{where}: targets of {len(classes)} values must have shape (N, {len(classes)}), got {y.shape}"
-            )
+            raise DataError(f"{where}: targets must have shape (N, {len(classes)}), a column a value, got {y.shape}")
         if not np.isfinite(y).all():
             row, column = np.argwhere(~np.isfinite(y))[0]
-            raise DataError(f"{where}: example {row}, {classes[column]!r}: {y[row, column]!r} is no finite number")
+            raise DataError(f"{where}: example {row}, {classes[column]!r}: {y[row, column]} is no finite number")
         return y
 
     def strata(self, y: np.ndarray) -> np.ndarray:

@@ -19,16 +19,23 @@ class SingleLabel(Head):
     """Targets are indices into the classes, int64 of shape (N,); outputs are logits, the loss cross-entropy."""
 
     metric = "accuracy"
+    convex = True
 
     def targets(self, y: Any, classes: Sequence[str], where: str) -> np.ndarray:
-        """Return labels as int64."""
+        """Return labels as int64, each the place of one of two or more classes."""
         y = np.asarray(y)
         if y.ndim != 1:
             raise DataError(f"{where}: labels must be one-dimensional, got shape {y.shape}")
         whole = np.issubdtype(y.dtype, np.integer) or (y.dtype.kind in "fb" and np.array_equal(y, np.round(y)))
         if not whole:
             raise DataError(f"{where}: labels must be integers, got {y.dtype}")
-        return y.astype(np.int64)
+        if len(classes) < 2:
+            raise DataError(f"{where}: a task needs at least two classes, got {list(classes)}")
+        y = y.astype(np.int64)
+        if y.size and (y.min() < 0 or y.max() >= len(classes)):
+            bad, last = int(y.min()) if y.min() < 0 else int(y.max()), len(classes) - 1
+            raise DataError(f"{where}: label {bad} is outside the {last + 1} classes (0 to {last})")
+        return y
 
     def strata(self, y: np.ndarray) -> np.ndarray:
         """Return the labels."""

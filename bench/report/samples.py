@@ -31,6 +31,7 @@ NAME_WIDTH = 90  # typographic points, at most, of a class's name
 def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Figure:
     """Draw examples of each task's train pool, side by side, a class a row with its number of examples.
 
+    Each label of a multi-label task has a row; numbers to predict are cut into five ranges of equal counts.
     Images are shown as they are, at most 20 classes; examples that a change has spoilt on purpose are
     framed. Rows of tables become points: their two columns, or the last task's two first principal
     components; tables of the same width share their axes.
@@ -56,7 +57,7 @@ def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Fi
 
     if not tasks or per_class < 1:
         raise DataError("a sheet needs at least one task and one example a class")
-    rows = [min(len(task.classes), MAX_CLASSES) if task.is_image else 10 for task in tasks.values()]
+    rows = [min(len(_groups(task)), MAX_CLASSES) if task.is_image else 10 for task in tasks.values()]
     size = (len(tasks) * (TILE * per_class + 1.7), TILE * max(rows) + 1.1)
     with figure_style():
         figure = Figure(figsize=size, layout="constrained")
@@ -76,9 +77,23 @@ def sample_sheet(tasks: Mapping[str, Task], *, per_class: int = PER_CLASS) -> Fi
     return figure
 
 
-def _shown_classes(task: Task) -> list[int]:
-    """Return the classes with a row: all, or as many as fit, spread evenly."""
-    n = len(task.classes)
+def _groups(task: Task) -> dict[str, np.ndarray]:
+    """Return the train examples of each class, or of what stands for classes in other kinds of task, by its name."""
+    if task.kind == "single-label":
+        return {name: np.nonzero(task.y == label)[0] for label, name in enumerate(task.classes)}
+    if task.kind == "multi-label":
+        return {name: np.nonzero(task.y[:, label])[0] for label, name in enumerate(task.classes)}
+    if task.kind != "regression":
+        return {"examples": np.arange(len(task.y))}
+    found, values = {}, task.y[:, 0]
+    for label in np.unique(task.strata):
+        rows = np.nonzero(task.strata == label)[0]
+        found[f"{values[rows].min():.4g} to {values[rows].max():.4g}"] = rows
+    return found
+
+
+def _shown(n: int) -> list[int]:
+    """Return which of n classes have a row: all, or as many as fit, spread evenly."""
     return list(range(n)) if n <= MAX_CLASSES else [round(i * (n - 1) / (MAX_CLASSES - 1)) for i in range(MAX_CLASSES)]
 
 
@@ -88,27 +103,28 @@ def _draw_images(axis: Axes, task: Task, per_class: int) -> None:
     step = -(-max(task.shape[1:]) // LARGEST)
     height, width = (-(-side // step) for side in task.shape[1:])
     gap = max(1, width // 16)
-    classes = _shown_classes(task)
+    groups = _groups(task)
+    every = list(groups)
+    classes = _shown(len(every))
     sheet = np.ones((len(classes) * (height + gap) - gap, per_class * (width + gap) - gap, 3), np.float32)
     rng = generator("samples", task.fingerprint)
-    flags, counts = task.flags(), np.bincount(task.y, minlength=len(task.classes))
+    flags = task.flags()
     for row, label in enumerate(classes):
-        members = np.nonzero(task.y == label)[0]
-        for column, index in enumerate(rng.permutation(members)[:per_class]):
+        for column, index in enumerate(rng.permutation(groups[every[label]])[:per_class]):
             top, left = row * (height + gap), column * (width + gap)
             sheet[top : top + height, left : left + width] = tile(task.x[index])
             if flags[index]:
                 corner = (left - 0.5, top - 0.5)
                 axis.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=HARM, linewidth=1.2))
     axis.imshow(sheet, interpolation="nearest", aspect="equal")
-    short = short_names(task.classes, NAME_WIDTH, 7.5)
-    names = [f"{short[task.classes[label]]} ({counts[label]:,})" for label in classes]
+    short = short_names(every, NAME_WIDTH, 7.5)
+    names = [f"{short[every[label]]} ({len(groups[every[label]]):,})" for label in classes]
     axis.set_yticks([row * (height + gap) + (height - 1) / 2 for row in range(len(classes))], names)
     axis.set_xticks([])
     axis.tick_params(length=0, labelsize=7.5)
     axis.spines[:].set_visible(False)
-    if len(classes) < len(task.classes):
-        axis.set_xlabel(f"{len(classes)} of {len(task.classes)} classes", fontsize=8)
+    if len(classes) < len(every):
+        axis.set_xlabel(f"{len(classes)} of {len(every)} classes", fontsize=8)
 
 
 def tile(image: np.ndarray) -> np.ndarray:
@@ -125,12 +141,13 @@ def tile(image: np.ndarray) -> np.ndarray:
 
 def _draw_points(axis: Axes, task: Task, reference: Task) -> None:
     chosen = generator("samples", task.fingerprint).permutation(len(task.y))[:MAX_POINTS]
-    x, y = _plane(task.x[chosen], reference.x), task.y[chosen]
-    counts = np.bincount(task.y, minlength=len(task.classes))
-    shown, short = _shown_classes(task), short_names(task.classes, NAME_WIDTH, 7)
+    x, groups = _plane(task.x[chosen], reference.x), _groups(task)
+    every = list(groups)
+    shown, short = _shown(len(every)), short_names(every, NAME_WIDTH, 7)
     for i, (label, colour) in enumerate(zip(shown, colours(len(shown)), strict=True)):
-        points = x[y == label]
-        name = f"{short[task.classes[label]]} ({counts[label]:,})"
+        members = groups[every[label]]
+        points = x[np.isin(chosen, members)]
+        name = f"{short[every[label]]} ({len(members):,})"
         # Shapes change with every row of the palette: colours of many classes are hard to tell apart.
         marker = MARKERS[i // len(PALETTE) % len(MARKERS)]
         axis.scatter(*points.T, s=9, color=colour, marker=marker, alpha=0.7, linewidths=0, label=name)
@@ -142,7 +159,7 @@ def _draw_points(axis: Axes, task: Task, reference: Task) -> None:
     axis.set_xlabel("column 1" if own else "first principal component", fontsize=8)
     axis.set_ylabel("column 2" if own else "second principal component", fontsize=8)
     axis.tick_params(labelsize=7)
-    title = None if len(shown) == len(task.classes) else f"{len(shown)} of {len(task.classes)} classes"
+    title = None if len(shown) == len(every) else f"{len(shown)} of {len(every)} classes"
     axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderpad=0, fontsize=7, markerscale=1.5, title=title,
                 title_fontsize=7, handletextpad=0.2)  # fmt: skip
 

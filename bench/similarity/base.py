@@ -21,6 +21,8 @@ from bench.schema import COMPARISON, ENDS, LEVEL, TRIAL, declare_near
 from bench.schema import MEASURES as MEASURE_COLUMNS
 from bench.seeding import generator
 from bench.tasks.base import Task, stratified_order
+from bench.tasks.batches import take
+from bench.trial import SINGLE_LABEL
 
 if TYPE_CHECKING:
     import torch
@@ -112,12 +114,12 @@ class View:
         """Which of the source's train examples are looked at: of those held out, at most SAMPLE, stratified."""
         source = self._source()
         known = np.arange(len(source.y)) if self.held_out is None else self.held_out
-        return known[_sample(source.y[known])]
+        return known[_sample(source.strata[known])]
 
     @cached_property
     def target_rows(self) -> np.ndarray:
         """Which of the target's train examples are looked at: at most SAMPLE, stratified."""
-        return _sample(self.target.y)
+        return _sample(self.target.strata)
 
     def _run(self, task: Task, rows: np.ndarray, head: bool) -> np.ndarray:
         import torch
@@ -126,7 +128,7 @@ class View:
         from bench.training.data import to_tensor
 
         network = self.model.network
-        x = to_tensor(task.x[rows], network, self.device)
+        x = to_tensor(take(task.x, rows, task.name), network, self.device)
         with torch.no_grad():
             output = activations(network, x, network.depth)
             output = network.head(output) if head else output
@@ -154,11 +156,15 @@ class View:
 
         if not self.model.classes:
             raise Undefined("the source model has no known head")
+        if self.source is not None and self.source.kind != SINGLE_LABEL:
+            raise Undefined(f"the source model has no classes: its task is {self.source.kind}")
         return softmax(self._run(self.target, self.target_rows, head=True), axis=1)
 
     @cached_property
     def target_labels(self) -> np.ndarray:
         """Labels of the same target examples, shape (N,)."""
+        if self.target.kind != SINGLE_LABEL:
+            raise Undefined(f"the target has no classes: it is {self.target.kind}")
         return self.target.y[self.target_rows]
 
 

@@ -6,7 +6,9 @@ from bench.errors import Problem
 from bench.registry import BACKBONES
 from bench.suite.plan import Plan
 from bench.suite.standardise import table_problems
-from bench.trial import Card
+from bench.trial import SINGLE_LABEL, Card, is_array_shape
+
+UNLABELLED = "unlabelled"
 
 
 def ruled_out(plan: Plan) -> list[Problem]:
@@ -19,52 +21,76 @@ def ruled_out(plan: Plan) -> list[Problem]:
         card = plan.card(target)
         if card is None:
             continue
-        if plan.suite.recipe.augment and len(card.shape) != 3:
-            found.append(Problem(f'target "{target}"', "augment changes images, these inputs are tables"))
-        found += _kinds(plan, target, card)
+        if plan.suite.recipe.augment and not is_array_shape(card.shape, 3):
+            what = "mappings" if card.inputs else "tables"
+            found.append(Problem(f'target "{target}"', f"augment changes images, these inputs are {what}"))
+        if card.kind == UNLABELLED:
+            found.append(Problem(f'target "{target}"', "has no labels: such a task can be a source only"))
+            continue
+        found += _inputs(plan, target, card)
         found += _sizes(plan, target, card)
         found += _shared_heads(plan, target, card)
-        for name, count in zip(card.classes, card.class_counts, strict=True):
+        counts = card.class_counts if card.kind == SINGLE_LABEL else ()
+        for name, count in zip(card.classes, counts, strict=False):
             if count == 0:
                 found.append(Problem(f'target "{target}"', f'class "{name}" has no training example'))
     return found
 
 
-def _kinds(plan: Plan, target: str, card: Card) -> list[Problem]:
-    """Find token ids where numbers are needed, and the reverse."""
-    kinds, found = ("numbers", "token ids"), []
-    mine = kinds[card.vocabulary > 0]
+def _inputs(plan: Plan, target: str, card: Card) -> list[Problem]:
+    """Find token ids where numbers are needed, mappings where an array is, and the reverse."""
+    found, mine = [], _kind_of(card)
     for spec in plan.backbones:
-        taken = kinds[bool(BACKBONES.get(spec.name).meta.get("integers"))]
+        facts = BACKBONES.get(spec.name).meta
+        taken = "token ids" if facts.get("integers") else "numbers"
+        if needed := facts.get("inputs"):
+            missing = [name for name in needed if name not in dict(card.inputs)]
+            taken = f"a mapping with {missing[0]}" if missing else mine
+        elif card.inputs:
+            taken = f"{taken} in one array"
         if taken != mine:
             message = f'backbone "{spec.label}" takes {taken}, the inputs are {mine}'
             found.append(Problem(f'target "{target}"', message))
     for source in plan.targets[target]:
         other = plan.card(source)
-        if other is not None and kinds[other.vocabulary > 0] != mine:
-            message = f"the source's inputs are {kinds[other.vocabulary > 0]}, the target's {mine}"
+        if other is not None and _kind_of(other) != mine:
+            message = f"the source's inputs are {_kind_of(other)}, the target's {mine}"
             found.append(Problem(f"pair {source} -> {target}", message))
     return found
+
+
+def _kind_of(card: Card) -> str:
+    """Say of what kind a task's inputs are."""
+    if not card.inputs:
+        return "token ids" if card.vocabulary else "numbers"
+    listed = ", ".join(f"{name} ({'whole numbers' if most else 'numbers'})" for name, most in card.inputs)
+    return f"a mapping of {listed}"
 
 
 def _sizes(plan: Plan, target: str, card: Card) -> list[Problem]:
     """Find sizes that are too large, too small or there twice."""
     found, recipe, said = [], plan.suite.recipe, {}
+    least = len(card.classes) if card.kind == SINGLE_LABEL else 1
     for size, number in zip(plan.suite.target_sizes, plan.sizes(target), strict=True):
         place = f'target "{target}", size {size}'
+        if number == 0:
+            what = f"a {card.kind} task has no classes to count by; say how many examples in all"
+            found.append(Problem(place, what))
+            continue
         needed = number + (recipe.validation_size or 0)
         if needed > card.n_train:
             extra = f" and {recipe.validation_size} for validation" if recipe.validation_size else ""
             found.append(Problem(place, f"needs {number} examples{extra}, the train pool has {card.n_train}"))
         left = number * (1 - recipe.validation_share if recipe.validation == "cut" else 1.0)
-        if left < len(card.classes):
-            message = f"leaves {int(left)} examples to train on, fewer than the {len(card.classes)} classes"
+        if left < least:
+            what = f"fewer than the {least} classes" if card.kind == SINGLE_LABEL else "too few"
+            message = f"leaves {int(left)} examples to train on, {what}"
             found.append(Problem(place, message))
         for label, spec in plan.weightings.items():
             meta = int(left * spec.meta_share)
-            if spec.learns_from == "labels" and meta < len(card.classes) <= left:
+            if spec.learns_from == "labels" and meta < least <= left:
                 message = f'weighting "{label}" is left {meta} target examples to learn from, fewer than the '
-                found.append(Problem(place, f"{message}{len(card.classes)} classes; raise its meta_share"))
+                found.append(Problem(place, f"{message}{least} classes; raise its meta_share"))
         if number in said:
             found.append(Problem(place, f"is the same as size {said[number]}: {number} examples"))
         said[number] = size

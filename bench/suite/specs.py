@@ -17,6 +17,7 @@ from bench.errors import BenchError, Problem, nearest
 from bench.identity import canonical, digest
 from bench.registry import BACKBONES, CHANGES, TASKS, Entry, changed_classes, known_classes
 from bench.suite.model import Suite
+from bench.trial import named_shapes
 
 MAX_NESTED = 40  # tasks that change tasks that change tasks ...
 MAX_PARTS = 1_000  # tasks that one is made of, each counted as often as it is used
@@ -240,6 +241,8 @@ class TaskReader:
     def _path(self, entry: Any, key: str, value: Any) -> Any:
         """Make a path of the suite absolute; a second file may also be named from beside the first."""
         paths = path_arguments(entry)
+        if key in paths and isinstance(value, Mapping):
+            return {name: self._path(entry, key, path) for name, path in value.items()}
         if key not in paths or not isinstance(value, str) or not value:
             return value
         path = self.suite.resolve(value)
@@ -294,7 +297,7 @@ class BackboneSpec:
     def lanes(self, asked: int | str, shape: tuple[int, ...], machine: str) -> int:
         """Return how many trainings share a stack: what is asked for, else what measured fastest."""
         measured = BACKBONES.get(self.name).meta.get("lanes")
-        if measured is None:
+        if measured is None or named_shapes(shape):
             return 1
         return measured(shape, machine) if asked == "auto" else int(asked)
 

@@ -9,7 +9,7 @@ from bench.errors import Problem, nearest
 from bench.registry import TASKS
 from bench.schema import BY_OWN, BY_TARGET
 from bench.suite.model import Suite
-from bench.trial import Card
+from bench.trial import Card, is_array_shape
 
 if TYPE_CHECKING:
     from bench.suite.plan import Plan
@@ -72,7 +72,7 @@ def table_problems(plan: Plan) -> list[Problem]:
     rule, cards = plan.suite.standardise, {name: plan.card(name) for name in plan.tasks}
     if None in cards.values() or rule == NONE:
         return []
-    if rule is not None and all(len(cards[target].shape) != 1 for target in plan.targets):
+    if rule is not None and not any(is_array_shape(cards[target].shape, 1) for target in plan.targets):
         return [Problem("standardise", "is for tables, and no target is one: images are taken as they are")]
     if rule in cards and rule not in RULES and not applies(rule, cards[rule]):
         return [Problem("standardise", f'"{rule}" says standardise = false (or has no measured column)')]

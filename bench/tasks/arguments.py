@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from math import inf, isfinite
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import DataError, unknown
+from bench.trial import SINGLE_LABEL
+
+if TYPE_CHECKING:
+    from bench.tasks.base import Task
 
 
 def whole(place: str, minimum: int, **values: Any) -> None:
@@ -62,3 +66,26 @@ def one_of(place: str, name: str, value: Any, allowed: Collection[str]) -> None:
     """
     if value not in allowed:
         raise unknown(f"{name} of {place}", str(value), allowed)
+
+
+def single_label(place: str, task: Task) -> None:
+    """Demand a task with one class an example.
+
+    Raises
+    ------
+    DataError
+    """
+    if task.kind != SINGLE_LABEL:
+        raise DataError(f"{place}: needs one class an example (a single-label task); {task.name} is {task.kind}")
+
+
+def no_mapping(place: str, task: Task) -> None:
+    """Demand inputs in one array.
+
+    Raises
+    ------
+    DataError
+    """
+    if task.is_mapping:
+        names = ", ".join(task.x)
+        raise DataError(f"{place}: needs inputs in one array; those of {task.name} are a mapping of {names}")

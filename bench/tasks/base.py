@@ -1,7 +1,8 @@
-"""The protocol that every task meets: labelled arrays, class names, a train pool and a fixed test set."""
+"""The protocol that every task meets: inputs, targets of one kind, their names, a train pool and a fixed test set."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -10,34 +11,39 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DataError
-from bench.heads.base import SINGLE_LABEL
+from bench.heads.base import SINGLE_LABEL, head_of
 from bench.identity import digest_arrays
 from bench.registry import CHANGES, TASKS
 from bench.seeding import generator
-from bench.tasks import arrays
+from bench.tasks import arrays, batches
+from bench.tasks.batches import Inputs, Targets, length, take
 from bench.tasks.splits import cut_test, encode_groups, stratified_order
 
 __all__ = ["PARTS", "Task", "change", "stratified_order", "task"]
 
 TEST_SHARE = 0.3
+UNLABELLED = "unlabelled"
 PER_EXAMPLE = ("harmful", "domains", "groups")  # of the train pool, beside its inputs and labels
 PARTS = ("x", "y", "x_test", "y_test", "harmful", "domains", "measured", "x_val", "y_val", "groups")
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One labelled classification problem.
+    """One problem to learn, of one kind: inputs, targets, a train pool and a fixed test set.
 
     Parameters
     ----------
-    x : array, shape (N, C, H, W) for images, (N, D) for tables or (N, T) for token ids
+    x : array, shape (N, C, H, W) for images, (N, D) for tables or (N, T) for token ids; or a mapping of arrays
         Train pool. Images are uint8 (0 to 255) or float (0 to 1); tables are float; token ids are whole
         numbers from 0 (kept as int64), for a backbone that takes integers. May be mapped from
         a file and read-only, where it is large or was read by a worker (:mod:`bench.tasks.arrays`).
-    y : integer array, shape (N,)
-        Labels, indices into `classes`.
+        A mapping, such as ids and mask, holds arrays of N rows each, of any shape and kind of number.
+    y : targets of N examples
+        What the head of the `kind` takes: for "single-label" an integer array of shape (N,), indices into
+        `classes`; for "multi-label" 0 and 1, shape (N, K); for "regression" numbers, shape (N, D) or (N,); for
+        "unlabelled" None. A plug-in's kind may keep a list of mappings of arrays, such as boxes and labels.
     classes : sequence of str
-        Class names, at least two.
+        Names of the classes (at least two), of the labels, or of the numbers that are predicted.
     x_test, y_test : arrays, optional
         The fixed test set. Without it, the protocol cuts 30 % of the data off, stratified, in a way
         that depends on nothing but `name` and the data's size, so that it is the same in every trial.
@@ -64,7 +70,10 @@ class Task:
         What was done to the data that their files do not say, a sentence each with its counts: cuts, rows
         left out, images cropped. No part of the fingerprint.
     kind : str
-        What the targets are: a registered head.
+        Of the targets: "single-label", "multi-label", "regression", "unlabelled" (a source only) or that of a
+        plug-in's head.
+    further : mapping of str to (x, y), optional
+        Further test sets, such as shifted ones, by what rows call them (letters, digits and _).
 
     Raises
     ------
@@ -72,49 +81,55 @@ class Task:
         For arrays that cannot be a task, with the first thing that is wrong.
     """
 
-    x: np.ndarray
-    y: np.ndarray
+    x: Inputs
+    y: Any
     classes: Sequence[str]
-    x_test: np.ndarray | None = None
-    y_test: np.ndarray | None = None
+    x_test: Inputs | None = None
+    y_test: Any = None
     name: str = "task"
     version: int = 1
     harmful: np.ndarray | None = None
     domains: np.ndarray | None = None
     measured: np.ndarray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
-    x_val: np.ndarray | None = None
-    y_val: np.ndarray | None = None
+    x_val: Inputs | None = None
+    y_val: Any = None
     groups: np.ndarray | None = None
     notes: Sequence[str] = ()
     kind: str = SINGLE_LABEL
+    further: Mapping[str, tuple[Inputs, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
         put(self, "classes", tuple(str(c) for c in self.classes))
-        put(self, "x", _inputs(self.x))
-        put(self, "y", _labels(self.y, self.name))
         put(self, "notes", tuple(self.notes))
+        if len(set(self.classes)) != len(self.classes):
+            raise DataError(f"{self.name}: class names repeat: {list(self.classes)}")
         for part in ("test", "val"):
-            if (getattr(self, f"x_{part}") is None) != (getattr(self, f"y_{part}") is None):
+            lacks = [getattr(self, f"{axis}_{part}") is None for axis in "xy"]
+            if lacks[0] != lacks[1] and (lacks[0] or self.labelled):
                 raise DataError(f"{self.name}: give both x_{part} and y_{part}, or neither")
+        self._check("", "data" if self.x_test is None and self.x_val is None else "train")
         if self.groups is not None:
             put(self, "groups", encode_groups(self.groups, len(self.y), self.name))
         if self.x_test is None and self.x_val is not None:
             self._test_on_validation()
         if self.x_test is None:
-            self._check(self.x, self.y, "data")
             self._cut_test_set()
-        self._check(self.x, self.y, "train")
-        self._check_held("test")
+        if len(self.y) > 0 and self.labelled and not isinstance(self.y, Targets) and (self.y == self.y[0]).all():
+            what = "label is the same; a task needs examples of two classes"
+            what = what if self.kind == SINGLE_LABEL else "target is the same: there is nothing to learn"
+            raise DataError(f"{self.name}, train set: every {what}")
+        self._check("_test", "test")
         if self.x_val is not None:
-            self._check_held("val")
-        for flag, kind in (("harmful", bool), ("domains", np.int64)):
+            self._check("_val", "validation")
+        self._check_further()
+        for flag, dtype in (("harmful", bool), ("domains", np.int64)):
             values = getattr(self, flag)
             if values is not None:
-                values = np.asarray(values).astype(kind)
-                if values.shape != self.y.shape:
-                    raise DataError(f"{self.name}: {flag} has shape {values.shape}, labels have {self.y.shape}")
+                values = np.asarray(values).astype(dtype)
+                if values.shape != (len(self.y),):
+                    raise DataError(f"{self.name}: {flag} has shape {values.shape}, there are {len(self.y)} examples")
                 put(self, flag, values)
         if self.measured is not None:
             put(self, "measured", np.asarray(self.measured).astype(bool))
@@ -127,76 +142,81 @@ class Task:
             put(self, f"{part}_test", getattr(self, f"{part}_val"))
             put(self, f"{part}_val", None)
         note = (
-            f"test set: the {len(self.y_test):,} examples of the given validation split, as there is no other; "
+            f"test set: the {length(self.x_test):,} examples of the given validation split, as there is no other; "
             "validation is cut from the train pool"
         )
         put(self, "notes", (*self.notes, note))
 
     def _cut_test_set(self) -> None:
         put = object.__setattr__
-        train, test, note = protocol_cut(self.y, self.groups, self.name, self.name)
+        train, test, note = protocol_cut(self.strata, self.groups, self.name, self.name, self.kind)
         put(self, "notes", (*self.notes, note))
-        put(self, "x_test", arrays.take(self.x, test, self.name))
-        put(self, "y_test", self.y[test])
-        put(self, "x", arrays.take(self.x, train, self.name))
-        for part in ("y", *PER_EXAMPLE):
+        for part in "xy":
+            put(self, f"{part}_test", take(getattr(self, part), test, self.name))
+            put(self, part, take(getattr(self, part), train, self.name))
+        for part in PER_EXAMPLE:
             values = getattr(self, part)
             if values is not None:
                 put(self, part, np.asarray(values)[train])
         if self.groups is not None:  # numbered as in a copy
             put(self, "groups", encode_groups(self.groups, len(train), self.name))
 
-    def _check_held(self, part: str) -> None:
-        """Check the test set ("test") or the validation split ("val") against the train pool."""
-        x = _inputs(getattr(self, f"x_{part}"))
-        object.__setattr__(self, f"x_{part}", x)
-        object.__setattr__(self, f"y_{part}", _labels(getattr(self, f"y_{part}"), self.name))
-        what = {"val": "validation"}.get(part, part)
-        self._check(x, getattr(self, f"y_{part}"), what)
-        if x.shape[1:] != self.x.shape[1:]:
-            raise DataError(f"{self.name}: train inputs are {self.x.shape[1:]} but {what} inputs {x.shape[1:]}")
-        if (self.x.dtype.kind == "i") != (x.dtype.kind == "i"):
-            raise DataError(f"{self.name}: train inputs are {self.x.dtype} but {what} inputs {x.dtype}")
+    def _check(self, end: str, what: str) -> None:
+        """Check the train pool (""), the test set ("_test") or the validation split ("_val") and keep it."""
+        x, y = self._checked(getattr(self, f"x{end}"), getattr(self, f"y{end}"), what)
+        object.__setattr__(self, f"x{end}", x)
+        object.__setattr__(self, f"y{end}", y)
 
-    def _check(self, x: np.ndarray, y: np.ndarray, part: str) -> None:
-        where = f"{self.name}, {part} set"
-        if x.ndim not in (2, 4):
-            raise DataError(f"{where}: inputs must be N x C x H x W or N x D, got shape {x.shape}")
-        if len(x) != len(y):
-            raise DataError(f"{where}: {len(x)} inputs but {len(y)} labels")
-        if x.size == 0:
-            raise DataError(f"{where}: is empty (shape {x.shape})")
-        tokens = x.dtype == np.int64 and x.ndim == 2
-        if x.dtype != np.uint8 and not tokens and not np.issubdtype(x.dtype, np.floating):
-            raise DataError(
-                f"{where}: images must be uint8 or float, tables float and token ids integers of shape N x T; "
-                f"got {x.dtype} of shape {x.shape}"
-            )
-        if tokens and (least := arrays.extremes(x)[0]) < 0:
-            raise DataError(f"{where}: token ids must be 0 or more, got {least}")
-        bad = arrays.first_not_finite(x) if x.dtype.kind == "f" else None
-        if bad is not None:
-            raise DataError(f"{where}: input {bad} has NaN or infinite values")
-        if len(self.classes) < 2:
-            raise DataError(f"{self.name}: a task needs at least two classes, got {list(self.classes)}")
-        if len(set(self.classes)) != len(self.classes):
-            raise DataError(f"{self.name}: class names repeat: {list(self.classes)}")
-        if y.min() < 0 or y.max() >= len(self.classes):
-            bad = int(y.min()) if y.min() < 0 else int(y.max())
-            last = len(self.classes) - 1
-            raise DataError(f"{where}: label {bad} is outside the {last + 1} classes (0 to {last})")
-        if part == "train" and len(np.unique(y)) < 2:
-            raise DataError(f"{where}: every label is the same; a task needs examples of two classes")
+    def _checked(self, x: Any, y: Any, what: str) -> tuple[Inputs, Any]:
+        """Return inputs and targets as a task keeps them; those of other parts must be as the train pool's are."""
+        where = f"{self.name}, {what} set"
+        x = batches.inputs(x, where)
+        if y is None:
+            if self.labelled:
+                raise DataError(f'{where}: has no targets, which a {self.kind} task needs; or say kind = "unlabelled"')
+            y = np.zeros(length(x), np.int64)
+        y = head_of(self.kind).targets(y, self.classes, where)
+        y = Targets(y, where) if isinstance(y, list | tuple) else y
+        batches.check_inputs(x, len(y), where)
+        if what not in ("train", "data"):
+            batches.check_alike(self.x, x, self.name, what)
+        return x, y
+
+    def _check_further(self) -> None:
+        """Check the further test sets against the train pool."""
+        checked = {}
+        for name, pair in (self.further or {}).items():
+            if not isinstance(name, str) or not re.fullmatch(r"\w+", name, re.ASCII):
+                raise DataError(f"{self.name}: a further test set needs a name of letters, digits and _, got {name!r}")
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise DataError(f'{self.name}: further test set "{name}" must be (x, y), got {type(pair).__name__}')
+            checked[name] = self._checked(*pair, f"test_{name}")
+        object.__setattr__(self, "further", checked)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input: (C, H, W) or (D,)."""
-        return self.x.shape[1:]
+    def labelled(self) -> bool:
+        """Whether the task has targets: what lacks them can be a source only."""
+        return self.kind != UNLABELLED
+
+    @property
+    def strata(self) -> np.ndarray:
+        """What splits of the train pool are stratified by, shape (N,): the labels, or what stands for them."""
+        return head_of(self.kind).strata(self.y)
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """Shape of one input: (C, H, W) or (D,); of a mapping, (name, shape) after (name, shape)."""
+        return batches.shape_of(self.x)
 
     @property
     def is_image(self) -> bool:
         """Whether the inputs are images."""
-        return self.x.ndim == 4
+        return not self.is_mapping and self.x.ndim == 4
+
+    @property
+    def is_mapping(self) -> bool:
+        """Whether inputs are mappings of several arrays."""
+        return isinstance(self.x, Mapping)
 
     @property
     def n_val(self) -> int:
@@ -205,25 +225,47 @@ class Task:
 
     @cached_property
     def vocabulary(self) -> int:
-        """One more than the largest token id; 0 where inputs are numbers."""
-        if self.x.dtype.kind != "i":
+        """One more than the largest token id; 0 where inputs are numbers, or mappings."""
+        return 0 if self.is_mapping else self._vocabulary(self.x, "")
+
+    @cached_property
+    def vocabularies(self) -> dict[str, int]:
+        """Of inputs that are mappings: by name, one more than the largest whole number, or 0 for other numbers."""
+        return {name: self._vocabulary(part, f".{name}") for name, part in self.x.items()} if self.is_mapping else {}
+
+    def _vocabulary(self, x: np.ndarray, key: str) -> int:
+        if x.dtype.kind != "i":
             return 0
-        return 1 + int(max(arrays.extremes(part)[1] for name, part in self.parts().items() if name.startswith("x")))
+        parts = [part for name, part in self.parts().items() if name.startswith("x") and name.endswith(key)]
+        return 1 + max(0, *(int(arrays.extremes(part)[1]) for part in parts))
 
     @cached_property
     def fingerprint(self) -> str:
         """Digest of the data, class names and version: two tasks with one fingerprint are the same."""
-        return digest_arrays(self.parts(), [list(self.classes), self.version], chunks=arrays.chunks)
+        kind = [] if self.kind == SINGLE_LABEL else [self.kind]
+        return digest_arrays(self.parts(), [list(self.classes), self.version, *kind], chunks=arrays.chunks)
 
     def parts(self) -> dict[str, np.ndarray]:
-        """Return the arrays by name, without those that it has not."""
-        return {part: getattr(self, part) for part in PARTS if getattr(self, part) is not None}
+        """Return the arrays by name, without those that it has not.
+
+        Those of a mapping are called "x.ids" and so on, a further test set's "x_test_night" and "y_test_night".
+        """
+        found = {part: getattr(self, part) for part in PARTS}
+        for name, pair in self.further.items():
+            found |= dict(zip((f"x_test_{name}", f"y_test_{name}"), pair, strict=True))
+        flat = [batches.flat(name, value) for name, value in found.items() if value is not None]
+        return {name: array for part in flat for name, array in part.items()}
 
     @classmethod
     def restored(cls, **parts: Any) -> Task:
         """Return a task of the parts that one consisted of; nothing is read to check them again."""
         task = object.__new__(cls)
-        given = {**dict.fromkeys(PARTS), "meta": {}, "notes": (), "kind": SINGLE_LABEL, **parts}
+        described = {name: value for name, value in parts.items() if not isinstance(value, np.ndarray)}
+        found = batches.nested({name: value for name, value in parts.items() if isinstance(value, np.ndarray)})
+        names = [name.removeprefix("x_test_") for name in found if name.startswith("x_test_")]
+        further = {name: (found.pop(f"x_test_{name}"), found.pop(f"y_test_{name}")) for name in names}
+        given = {**dict.fromkeys(PARTS), "meta": {}, "notes": (), "kind": SINGLE_LABEL, "further": further}
+        given |= described | found
         given["classes"] = tuple(given["classes"])
         for part in fields(cls):
             object.__setattr__(task, part.name, given[part.name])
@@ -234,18 +276,20 @@ class Task:
 
         Inputs of another shape have other columns: what was said of the old ones (`measured`) goes with them.
         """
-        if "x" in parts and np.shape(parts["x"])[1:] != self.shape:
+        if "x" in parts and (isinstance(parts["x"], Mapping) or np.shape(parts["x"])[1:] != self.shape):
             parts = {"measured": None, **parts}
         return replace(self, **parts)
 
-    def mapped(self, function: Callable[[np.ndarray], np.ndarray]) -> Task:
-        """Return a copy whose inputs are what a function makes of them: of the pool, then test, then validation."""
+    def mapped(self, function: Callable[[Any], Any]) -> Task:
+        """Return a copy whose inputs are what a function makes of them: of the pool, then test, validation, further."""
         names = [name for name in ("x", "x_test", "x_val") if getattr(self, name) is not None]
-        return self.changed(**{name: function(getattr(self, name)) for name in names})
+        made = {name: function(getattr(self, name)) for name in names}
+        further = {name: (function(x), y) for name, (x, y) in self.further.items()}
+        return self.changed(**made, further=further)
 
     def take(self, index: np.ndarray) -> Task:
-        """Return a copy whose train pool holds the examples at `index` only; test and validation stay."""
-        parts = {"x": arrays.take(self.x, index, self.name), "y": self.y[index]}
+        """Return a copy whose train pool holds the examples at `index` only; test sets and validation stay."""
+        parts = {"x": take(self.x, index, self.name), "y": take(self.y, index, self.name)}
         for part in PER_EXAMPLE:
             values = getattr(self, part)
             parts[part] = None if values is None else values[index]
@@ -256,33 +300,20 @@ class Task:
         return np.zeros(len(self.y), bool) if self.harmful is None else self.harmful
 
 
-def _inputs(x: Any) -> np.ndarray:
-    """Return inputs as an array, token ids as int64."""
-    x = np.asarray(x)
-    return x.astype(np.int64) if x.ndim == 2 and x.dtype.kind in "iu" and x.dtype not in (np.uint8, np.int64) else x
-
-
-def _labels(y: Any, name: str) -> np.ndarray:
-    y = np.asarray(y)
-    if y.ndim != 1:
-        raise DataError(f"{name}: labels must be one-dimensional, got shape {y.shape}")
-    whole = np.issubdtype(y.dtype, np.integer) or (y.dtype.kind in "fb" and np.array_equal(y, np.round(y)))
-    if not whole:
-        raise DataError(f"{name}: labels must be integers, got {y.dtype}")
-    return y.astype(np.int64)
-
-
-def protocol_cut(y: np.ndarray, groups: np.ndarray | None, name: str, where: str) -> tuple[np.ndarray, np.ndarray, str]:
+def protocol_cut(
+    strata: np.ndarray, groups: np.ndarray | None, name: str, where: str, kind: str = SINGLE_LABEL
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Return which examples the protocol trains on and tests on where no test set is given, and a note of the cut.
 
-    It depends on nothing but the labels, the groups, their number and `name`.
+    It depends on nothing but the strata (labels), the groups, their number and `name`.
 
     Raises
     ------
     DataError
         Of what `where` calls the data, when there are too few.
     """
-    return cut_test(y, groups, TEST_SHARE, generator("test set", name, len(y)), where)
+    rng = generator("test set", name, len(strata))
+    return cut_test(strata, groups, TEST_SHARE, rng, where, classed=kind == SINGLE_LABEL)
 
 
 def task(

@@ -16,7 +16,7 @@ from bench.store import write_whole
 from bench.suite.specs import TaskSpec
 from bench.tasks.arrays import chunks, memory_limit
 from bench.tasks.base import Task
-from bench.trial import Card
+from bench.trial import SINGLE_LABEL, Card
 
 
 def build_task(spec: TaskSpec, root: Path) -> Task:
@@ -69,17 +69,17 @@ def _call(entry: Any, *given: Any, **arguments: Any) -> Task:
 
 def card_of(task: Task) -> Card:
     """Return what a plan must know of `task`."""
-    train, test = (np.bincount(y, minlength=len(task.classes)) for y in (task.y, task.y_test))
+    train, test = (_counts(task, y) for y in (task.y, task.y_test))
     return Card(
         name=task.name,
         fingerprint=task.fingerprint,
         version=task.version,
         classes=tuple(task.classes),
-        shape=tuple(int(n) for n in task.shape),
+        shape=task.shape if task.is_mapping else tuple(int(n) for n in task.shape),
         n_train=len(task.y),
         n_test=len(task.y_test),
-        class_counts=tuple(int(c) for c in train),
-        test_counts=tuple(int(c) for c in test),
+        class_counts=train,
+        test_counts=test,
         n_harmful=int(task.flags().sum()),
         n_domains=1 if task.domains is None else len(np.unique(task.domains)),
         measured=None if task.measured is None else "".join("01"[int(m)] for m in task.measured),
@@ -87,11 +87,20 @@ def card_of(task: Task) -> Card:
         n_groups=0 if task.groups is None else len(np.unique(task.groups)),
         notes=task.notes,
         vocabulary=task.vocabulary,
+        kind=task.kind,
+        inputs=tuple(task.vocabularies.items()),
+        further=tuple((name, len(y)) for name, (_, y) in task.further.items()),
     )
 
 
+def _counts(task: Task, y: Any) -> tuple[int, ...]:
+    """Return the examples of each class, or that have each label."""
+    if task.kind == SINGLE_LABEL:
+        return tuple(np.bincount(y, minlength=len(task.classes)).tolist())
+    return tuple(y.sum(0).tolist()) if task.kind == "multi-label" else ()
+
+
 DESCRIPTION = "task.json"
-MAPPED = ("x", "x_test", "x_val")
 
 
 def save_task(task: Task, path: Path) -> None:
@@ -107,10 +116,11 @@ def save_task(task: Task, path: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)  # what a killed run left
         place.mkdir()
         try:
-            for name, array in task.parts().items():
+            parts = task.parts()
+            for name, array in parts.items():
                 _write_array(place / f"{name}.npy", array)
-            described = {"name": task.name, "version": task.version, "classes": list(task.classes)}
-            text = json.dumps({"parts": list(task.parts()), "task": described})
+            described = {"name": task.name, "version": task.version, "classes": list(task.classes), "kind": task.kind}
+            text = json.dumps({"parts": list(parts), "task": described})
             (place / DESCRIPTION).write_text(text, encoding="utf-8")
             if path.is_dir():
                 shutil.rmtree(path)  # a folder that is not empty cannot be replaced
@@ -141,7 +151,7 @@ def read_task(path: Path) -> Task:
     try:
         text = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
         arrays = {
-            name: np.load(path / f"{name}.npy", mmap_mode="r" if name in MAPPED else None, allow_pickle=False)
+            name: np.load(path / f"{name}.npy", mmap_mode="r" if name.startswith("x") else None, allow_pickle=False)
             for name in text["parts"]
         }
         return Task.restored(**text["task"], **arrays)

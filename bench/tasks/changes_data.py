@@ -10,10 +10,11 @@ import numpy as np
 
 from bench.errors import DataError, unknown
 from bench.seeding import generator
-from bench.tasks.arguments import number, one_of, whole
-from bench.tasks.arrays import take
+from bench.tasks.arguments import number, one_of, single_label, whole
 from bench.tasks.base import PER_EXAMPLE, Task, change, stratified_order
+from bench.tasks.batches import take
 from bench.tasks.splits import whole_groups
+from bench.trial import SINGLE_LABEL
 
 HALVES = ("first", "second")
 
@@ -63,6 +64,7 @@ def classes(task: Task, rng: np.random.Generator, keep: Sequence[str | int]) -> 
     DataError
         For an index outside the classes, a repeated or a single class, or no example left.
     """
+    single_label("classes", task)
     return _keep_classes(task, _class_indices(task.classes, keep))
 
 
@@ -70,12 +72,16 @@ def _keep_classes(task: Task, indices: Sequence[int]) -> Task:
     new_label = np.full(len(task.classes), -1)
     new_label[list(indices)] = np.arange(len(indices))
     parts: dict[str, Any] = {"classes": [task.classes[i] for i in indices]}
+
+    def kept(x: Any, y: np.ndarray) -> tuple[Any, np.ndarray]:
+        rows = np.nonzero(new_label[y] >= 0)[0]
+        return take(x, rows, task.name), new_label[y[rows]]
+
     for part in ("", "_test", "_val"):
         y = getattr(task, f"y{part}")
         if y is not None:
-            kept = np.nonzero(new_label[y] >= 0)[0]
-            parts[f"x{part}"] = take(getattr(task, f"x{part}"), kept, task.name)
-            parts[f"y{part}"] = new_label[y[kept]]
+            parts[f"x{part}"], parts[f"y{part}"] = kept(getattr(task, f"x{part}"), y)
+    parts["further"] = {name: kept(*pair) for name, pair in task.further.items()}
     train = np.nonzero(new_label[task.y] >= 0)[0]
     parts |= {name: value[train] for name in PER_EXAMPLE if (value := getattr(task, name)) is not None}
     return task.changed(**parts)
@@ -109,6 +115,7 @@ def class_half(task: Task, rng: np.random.Generator, half: str = "first", seed: 
     seed : int, optional
         Split the classes at random by this seed; without it in their own order.
     """
+    single_label("class_half", task)
     return _keep_classes(task, _half_of_classes(len(task.classes), half, seed))
 
 
@@ -140,11 +147,12 @@ def example_half(task: Task, rng: np.random.Generator, half: str = "first", seed
     number("example_half", 0, 1, share=share)
     rng = generator("example half", len(task.y), seed)
     if task.groups is not None:
-        first = whole_groups(task.y, task.groups, math.floor(share * len(task.y) + 0.5), rng)
+        wanted = math.floor(share * len(task.y) + 0.5)
+        first = whole_groups(task.strata, task.groups, wanted, rng, task.kind == SINGLE_LABEL)
         if not 0 < first.sum() < len(first):
             raise DataError(f"example_half: share = {share!r} of {len(first)} examples leaves a part without any group")
         return task.take(np.nonzero(first == (half == "first"))[0])
-    order = stratified_order(task.y, rng)
+    order = stratified_order(task.strata, rng)
     middle = math.floor(share * len(order) + 0.5)  # halves upwards
     if not 0 < middle < len(order):
         raise DataError(f"example_half: share = {share!r} of {len(order)} examples leaves a part without any")
@@ -171,13 +179,14 @@ def size_limit(task: Task, rng: np.random.Generator, examples: int | None = None
     """
     if (examples is None) == (per_class is None):
         raise DataError(f"size_limit: give examples or per_class; got examples={examples}, per_class={per_class}")
-    order = stratified_order(task.y, rng)
+    order = stratified_order(task.strata, rng)
     if per_class is not None:
+        single_label("size_limit: per_class", task)
         whole("size_limit", 1, per_class=per_class)
         return task.take(np.sort(_first_of_each(task.y, order, np.full(len(task.classes), per_class))))
     whole("size_limit", 1, examples=examples)
     kept = np.sort(order[:examples])
-    lost = np.setdiff1d(task.y, task.y[kept])
+    lost = np.setdiff1d(task.y, task.y[kept]) if task.kind == SINGLE_LABEL else ()
     if len(lost):
         names = ", ".join(f'"{task.classes[i]}"' for i in lost)
         raise DataError(f"size_limit: {examples} examples leave none of class {names}; use more, or per_class")
@@ -208,6 +217,7 @@ def imbalance(
     UnknownName
         For a name that is no class, with the nearest match.
     """
+    single_label("imbalance", task)
     if (ratio is None) == (shares is None):
         raise DataError(f"imbalance: give ratio or shares; got ratio={ratio!r}, shares={shares!r}")
     counts = np.bincount(task.y, minlength=len(task.classes))

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.seeding import generator
-from bench.tasks.arguments import number
+from bench.tasks.arguments import no_mapping, number
 from bench.tasks.arrays import map_rows
 from bench.tasks.base import Task, change
 from bench.tasks.changes_labels import derangement
@@ -33,6 +33,7 @@ def pixel_permutation(task: Task, rng: np.random.Generator, share: float = 1.0, 
         Which permutation.
     """
     number("pixel_permutation", 0, 1, share=share)
+    no_mapping("pixel_permutation", task)
     places = int(np.prod(task.shape[1:])) if task.is_image else task.shape[0]
     order = permutation(places, share, seed)
 
@@ -168,12 +169,14 @@ def input_noise(task: Task, rng: np.random.Generator, std: float) -> Task:
 
 
 def _need_images(task: Task, name: str) -> None:
+    no_mapping(name, task)
     if not task.is_image:
         what = "holds token ids" if task.vocabulary else f"is a table of {task.shape[0]} columns"
         raise DataError(f"{name}: needs images; {task.name} {what}")
 
 
 def _need_numbers(task: Task, name: str) -> None:
+    no_mapping(name, task)
     if task.vocabulary:
         raise DataError(f"{name}: needs images or a table of numbers; {task.name} holds token ids")
 

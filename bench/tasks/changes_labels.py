@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.errors import DataError
-from bench.tasks.arguments import number, one_of
+from bench.tasks.arguments import number, one_of, single_label
 from bench.tasks.base import Task, change, stratified_order
 
 KINDS = ("uniform", "flip", "permuted")
@@ -36,6 +36,7 @@ def label_noise(task: Task, rng: np.random.Generator, rate: float, kind: str = "
     -------
     Task
     """
+    single_label("label_noise", task)
     number("label_noise", 0, 1, rate=rate)
     one_of("label_noise", "kind", kind, KINDS)
     chosen = stratified_order(task.y, rng)[: round(rate * len(task.y))]
@@ -58,7 +59,8 @@ def shuffled_labels(task: Task, rng: np.random.Generator, share: float = 1.0) ->
 
     Class counts stay as they are, and inputs and labels become independent, which uniform label noise of
     rate 1 does not achieve: its labels are never right. Examples whose label changed are flagged as
-    harmful; those that got their own class back are not. The test set keeps its labels.
+    harmful; those that got their own class back are not. The test set keeps its labels. Targets of any kind
+    that are arrays can be dealt out.
 
     Parameters
     ----------
@@ -72,7 +74,9 @@ def shuffled_labels(task: Task, rng: np.random.Generator, share: float = 1.0) ->
     Task
     """
     number("shuffled_labels", 0, 1, share=share)
-    chosen = stratified_order(task.y, rng)[: round(share * len(task.y))]
+    if not (task.labelled and isinstance(task.y, np.ndarray)):
+        raise DataError(f"shuffled_labels: needs targets in an array; {task.name} is {task.kind}")
+    chosen = stratified_order(task.strata, rng)[: round(share * len(task.y))]
     y = task.y.copy()
     y[chosen] = y[rng.permutation(chosen)]
     return _relabelled(task, y)
@@ -101,6 +105,7 @@ def swapped_labels(task: Task, rng: np.random.Generator, first: str, second: str
     DataError
         For a name that is no class, or twice the same.
     """
+    single_label("swapped_labels", task)
     one_of("swapped_labels", "first", first, task.classes)
     one_of("swapped_labels", "second", second, task.classes)
     if first == second:
@@ -118,4 +123,5 @@ def derangement(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _relabelled(task: Task, y: np.ndarray) -> Task:
-    return task.changed(y=y, harmful=task.flags() | (y != task.y))
+    differ = (y != task.y).reshape(len(y), -1).any(1)
+    return task.changed(y=y, harmful=task.flags() | differ)

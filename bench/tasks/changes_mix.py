@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.tasks import arrays
-from bench.tasks.arguments import number, one_of
+from bench.tasks.arguments import no_mapping, number, one_of, single_label
 from bench.tasks.base import Task, change, stratified_order
 
 LABELS = ("append", "wrap")
@@ -55,6 +55,9 @@ def mix(host: Task, rng: np.random.Generator, /, task: Task, share: float = 0.5,
     one_of("mix", "labels", labels, LABELS)
     if not 0 < share < 1:
         raise DataError(f"mix: share must lie between 0 and 1, neither included; got {share!r}")
+    for each in (host, task):
+        single_label("mix", each)
+        no_mapping("mix", each)
     size = max(1, round(share / (1 - share) * len(host.y)))
     if size > len(task.y):
         most = len(task.y) / (len(task.y) + len(host.y))

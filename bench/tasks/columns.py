@@ -205,6 +205,47 @@ def label_values(column: Series, path: Path) -> np.ndarray:
     raise DataError(f'{path}: labels in "{column.name}" must be whole numbers or strings, got {column.dtype}')
 
 
+def target_values(frame: DataFrame, names: Sequence[str], kind: str, path: Path, rows: np.ndarray) -> np.ndarray:
+    """Return the targets of a kind of task.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The columns that hold them.
+    rows : integer array, shape (N,)
+        Number of each row in the file, from 1, for errors.
+
+    Returns
+    -------
+    array, shape (N,) or (N, K)
+        Labels as :func:`label_values` gives them, float64 numbers, or bools of several labels.
+
+    Raises
+    ------
+    DataError
+        With the column and row of what is no number, or of a label that is neither 0 nor 1.
+    """
+    import pandas as pd
+
+    if kind == "unlabelled":
+        return np.zeros(len(frame), np.int64)
+    if kind == "single-label":
+        return label_values(take(frame, names[0], path), path)
+    made = []
+    for name in names:
+        column = take(frame, name, path)
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
+        strange, what = ~np.isfinite(numbers), "a number, which a regression predicts"
+        if kind == "multi-label":
+            strange, what = ~np.isin(numbers, (0, 1)), "0 or 1, as a label of several must be"
+        if strange.any():
+            row = int(np.argmax(strange))
+            raise DataError(f'{path}: column "{name}", row {rows[row]}: {column.iloc[row]!s:.50} is not {what}')
+        made.append(numbers)
+    y = np.stack(made, axis=1)
+    return y == 1 if kind == "multi-label" else y
+
+
 def features(
     frames: Sequence[tuple[DataFrame, Path]], one_hot: bool, fill: bool = False
 ) -> tuple[list[np.ndarray], list[str], np.ndarray]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from bench.errors import BenchError
 from bench.tasks import arrays
-from bench.tasks.base import PARTS, Task
+from bench.tasks.base import Task
+from bench.tasks.batches import Inputs, Targets, row_digests, take
+from bench.trial import SINGLE_LABEL
 
 MAX_LEAK = 0.05
 
@@ -44,10 +46,10 @@ def _repeats(task: Task, again: Task) -> list[str]:
     """Two builds are the same, down to the fingerprint."""
     if task.classes != again.classes:
         return [f"two builds give different class names: {list(task.classes)} and {list(again.classes)}"]
-    found = []
-    for part in PARTS:
-        a, b = getattr(task, part), getattr(again, part)
-        if (a is None) != (b is None) or (a is not None and not arrays.same(a, b)):
+    found, parts, others = [], task.parts(), again.parts()
+    for part in dict.fromkeys([*parts, *others]):
+        a, b = parts.get(part), others.get(part)
+        if (a is None) != (b is None) or not arrays.same(a, b):
             found.append(f"two builds differ in {part}; draw random numbers from a generator with a fixed seed")
     if not found and task.fingerprint != again.fingerprint:
         found.append("two builds have the same data but different fingerprints; the version changes between them")
@@ -60,26 +62,46 @@ def _fingerprint(task: Task) -> list[str]:
     if task.fingerprint != task.changed().fingerprint:
         found.append("a copy has another fingerprint: it depends on more than the data")
     for part in ("x", "y", "x_test", "y_test", "x_val", "y_val"):
-        if getattr(task, part) is None:
+        value = getattr(task, part)
+        if value is None:
             continue
-        array = arrays.map_rows(np.copy, getattr(task, part))
-        if part.startswith("x"):
-            first = (0,) * array.ndim
-            array[first] = 0 if array[first] else 1
-        else:
-            # Two labels change places, so that the copy is still a task.
-            unlike = np.argmax(array != array[0])
-            if unlike == 0:
-                continue
-            array[[0, unlike]] = array[[unlike, 0]]
-        if task.changed(**{part: array}).fingerprint == task.fingerprint:
+        changed = _one_value_changed(value) if part.startswith("x") else _two_changed_places(value)
+        if changed is not None and task.changed(**{part: changed}).fingerprint == task.fingerprint:
             found.append(f"the fingerprint does not notice a changed value in {part}")
     return found
+
+
+def _one_value_changed(x: Inputs) -> Inputs:
+    """Return inputs with another first value."""
+    if isinstance(x, Mapping):
+        name = next(iter(x))
+        return {**x, name: _one_value_changed(x[name])}
+    array = arrays.map_rows(np.copy, x)
+    first = (0,) * array.ndim
+    array[first] = 0 if array[first] else 1
+    return array
+
+
+def _two_changed_places(y: Any) -> Any:
+    """Return targets of which two that differ have changed places, so that a copy is still a task; None if none do."""
+    if isinstance(y, Targets):
+        unlike = next((i for i, target in enumerate(y) if not _equal(target, y[0])), 0)
+    else:
+        unlike = int(np.argmax((y != y[0]).reshape(len(y), -1).any(1)))
+    order = np.arange(len(y))
+    order[[0, unlike]] = [unlike, 0]
+    return take(y, order) if unlike else None
+
+
+def _equal(target: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    return all(np.array_equal(target[name], other[name]) for name in target)
 
 
 def _classes(task: Task) -> list[str]:
     """Every class has examples to train on and to be tested on."""
     found = []
+    if task.kind != SINGLE_LABEL:
+        return found
     for y, where in ((task.y, "train pool"), (task.y_test, "test set")):
         counts = np.bincount(y, minlength=len(task.classes))
         missing = [f'"{name}"' for name, count in zip(task.classes, counts, strict=True) if not count]
@@ -92,19 +114,25 @@ def _classes(task: Task) -> list[str]:
 def _inputs(task: Task) -> list[str]:
     """Inputs have one type, the range and the layout that networks are given, and are not all the same."""
     found = []
-    if task.x.dtype != task.x_test.dtype:
-        found.append(f"train inputs are {task.x.dtype} but test inputs {task.x_test.dtype}")
+    parts = {"test": task.x_test, **{f'"{name}" test': x for name, (x, _) in task.further.items()}}
+    for key in task.x if task.is_mapping else (None,):
+        of, own = (f' of "{key}"', task.x[key]) if key else ("", task.x)
+        for where, x in parts.items():
+            other = x[key] if key else x
+            if own.dtype != other.dtype:
+                found.append(f"train inputs{of} are {own.dtype} but {where} inputs {other.dtype}")
     if task.is_image:
         channels, _, width = task.shape
         if channels > 4 and width in (1, 3, 4):
             found.append(f"images of shape {task.shape} look like H x W x C; they must be C x H x W")
-        for x, where in ((task.x, "train"), (task.x_test, "test")):
+        for where, x in {"train": task.x, **parts}.items():
             low, high = (0, 1) if x.dtype == np.uint8 else arrays.extremes(x)
             if low < 0 or high > 1:
                 found.append(f"float images must lie in 0 to 1, but {where} inputs go from {low:g} to {high:g}")
-    elif task.x.dtype != np.int64 and not np.issubdtype(task.x.dtype, np.floating):
+    elif not task.is_mapping and task.x.dtype != np.int64 and not np.issubdtype(task.x.dtype, np.floating):
         found.append(f"tables must be float, got {task.x.dtype} (and token ids int64)")
-    if all((part == task.x[:1]).all() for part in arrays.chunks(task.x)):
+    every = task.x.values() if task.is_mapping else (task.x,)
+    if all((part == x[:1]).all() for x in every for part in arrays.chunks(x)):
         found.append("every train input is the same")
     return found
 
@@ -113,16 +141,9 @@ def _split(task: Task) -> list[str]:
     """Test and validation images are no copies of train images (rows of a table may well repeat)."""
     if not task.is_image:
         return []
-    seen, found = set(_row_digests(task.x)), []
+    seen, found = set(row_digests(task.x)), []
     for x, where in ((task.x_test, "test"), (task.x_val, "validation")):
-        shared = 0 if x is None else sum(row in seen for row in _row_digests(x))
+        shared = 0 if x is None else sum(row in seen for row in row_digests(x))
         if shared and shared > MAX_LEAK * len(x):
             found.append(f"{shared} of {len(x)} {where} images are also in the train pool")
     return found
-
-
-def _row_digests(x: np.ndarray) -> Iterator[bytes]:
-    """Digests in place of the rows: those of a large task do not fit into memory together."""
-    for part in arrays.chunks(x):
-        for row in np.ascontiguousarray(part):
-            yield hashlib.blake2b(row.data, digest_size=16).digest()

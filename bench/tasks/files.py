@@ -5,29 +5,23 @@ Nothing here unpickles: a file can only bring numbers, strings and pixels.
 
 from __future__ import annotations
 
-import math
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.errors import DataError, nearest, unknown
-from bench.tasks import arrays, image_folder, labels, tables
+from bench.errors import DataError, nearest
+from bench.heads.base import SINGLE_LABEL
+from bench.heads.index import BUILTIN as BUILTIN_KINDS
+from bench.registry import HEADS
+from bench.tasks import image_folder, labels, npz, tables
 from bench.tasks.arguments import one_of, whole
-from bench.tasks.base import Task, task
-from bench.tasks.given import Part, as_task, merge_validation, with_test
+from bench.tasks.base import UNLABELLED, Task, task
+from bench.tasks.given import FURTHER, Part, as_task, merge_validation, with_test
 from bench.tasks.images import RESIZE
 
-ARRAYS = ("x", "y", "x_test", "y_test", "x_val", "y_val", "groups", "groups_test", "groups_val", "classes")
-# What MedMNIST's files call them.
-MEDMNIST = {
-    f"{axis}{end}": f"{part}_{what}"
-    for end, part in (("", "train"), ("_val", "val"), ("_test", "test"))
-    for axis, what in (("x", "images"), ("y", "labels"))
-}
+FOLDER_KINDS = (SINGLE_LABEL, UNLABELLED)
 
 
 def _folder_shape(*, image_size: int | None = None, channels: int | None = None, **_: Any) -> tuple[int, ...]:
@@ -45,15 +39,16 @@ def read_folder(
     channels: int | None = None,
     group: str | None = None,
     merge_val: bool = False,
+    kind: str = SINGLE_LABEL,
 ) -> Task:
     """A folder of images with one folder per class.
 
     Sub-folders `train`, `test` and `val` (or `valid`, `validation`, `dev`) with one folder per class each
-    give the split. Without `test`, `val` is the test set; with neither, the protocol cuts one. A `val` beside a
-    `test` is the validation split where the recipe says ``validation = "given"``, else unused. Classes are in
-    the order of their names. Hidden files are ignored, files that are not images by their suffix are left out
-    with a warning. A folder may be larger than memory: arrays above the environment's NTBENCH_MEMORY (1 GiB
-    unless said) lie in a temporary file, where TMPDIR says.
+    give the split, and `test-night` a further, shifted test set "night". Without `test`, `val` is the test set; with
+    neither, the protocol cuts one. A `val` beside a `test` is the validation split where the recipe says
+    ``validation = "given"``, else unused. Classes are in the order of their names. Hidden files are ignored,
+    files that are not images by their suffix are left out with a warning. A folder may be larger than memory:
+    arrays above the environment's NTBENCH_MEMORY (1 GiB unless said) lie in a temporary file, where TMPDIR says.
 
     Parameters
     ----------
@@ -74,6 +69,8 @@ def read_folder(
         first group, or all that it matches. No cut tears such a group apart.
     merge_val : bool
         Whether a validation split that stands beside a test set joins the train pool.
+    kind : {"single-label", "unlabelled"}
+        An unlabelled folder has images in any sub-folders, and can be a source only.
 
     Raises
     ------
@@ -86,7 +83,27 @@ def read_folder(
     if channels not in (None, 1, 3) or isinstance(channels, bool):
         raise DataError(f"image-folder: channels must be 1 (grey) or 3 (RGB), got {channels!r}")
     one_of("image-folder", "resize", resize, RESIZE)
-    places = image_folder.parts(folder)
+    one_of("image-folder", "kind", kind, FOLDER_KINDS)
+    classes, listed = _listed(folder, kind == SINGLE_LABEL)
+    files = [file for part, _ in listed.values() for file in part]
+    own = [file for part, (files_of, _) in listed.items() if not part.startswith(FURTHER) for file in files_of]
+    channels = channels or image_folder.common_channels(own)
+    x, notes = image_folder.read_all(files, channels, image_size, str(folder), resize)
+    parts, begin = {}, 0
+    for part, (own, y) in listed.items():
+        groups = None if group is None else image_folder.groups_of(own, group)
+        parts[part] = Part(x[begin : begin + len(own)], y, groups)
+        begin += len(own)
+    parts, merged = merge_validation(parts, merge_val, folder)
+    return as_task("image-folder", folder, classes, parts, (*notes, *merged), kind)
+
+
+def _listed(folder: Path, labelled: bool) -> tuple[list[str], dict[str, tuple[list[Path], np.ndarray]]]:
+    """Return the classes of a folder, and the files and labels of each of its parts."""
+    places = image_folder.parts(folder, labelled)
+    if not labelled:
+        files = {part: image_folder.files_in(place) for part, place in places.items()}
+        return [], {part: (own, np.zeros(len(own), np.int64)) for part, own in files.items()}
     found = {part: image_folder.class_files(place) for part, place in places.items()}
     classes = sorted(found["train"])
     if len(classes) < 2:
@@ -98,17 +115,7 @@ def read_folder(
                 f'{places[part]}: the class "{strange[0]}" is not in {places["train"].name}/'
                 f"{nearest(strange[0], classes)}"
             )
-    listed = {part: _flat(files, classes) for part, files in found.items()}
-    files = [file for part, _ in listed.values() for file in part]
-    channels = channels or image_folder.common_channels(files)
-    x, notes = image_folder.read_all(files, channels, image_size, str(folder), resize)
-    parts, begin = {}, 0
-    for part, (own, y) in listed.items():
-        groups = None if group is None else image_folder.groups_of(own, group)
-        parts[part] = Part(x[begin : begin + len(own)], y, groups)
-        begin += len(own)
-    parts, merged = merge_validation(parts, merge_val, folder)
-    return as_task("image-folder", folder, classes, parts, (*notes, *merged))
+    return classes, {part: _flat(files, classes) for part, files in found.items()}
 
 
 def _flat(found: dict[str, list[Path]], classes: Sequence[str]) -> tuple[list[Path], np.ndarray]:
@@ -118,7 +125,14 @@ def _flat(found: dict[str, list[Path]], classes: Sequence[str]) -> tuple[list[Pa
 
 
 @task("npz", version=1, paths=("path",))
-def read_npz(root: Path, *, path: str, keys: Mapping[str, str] | None = None, merge_val: bool = False) -> Task:
+def read_npz(
+    root: Path,
+    *,
+    path: str,
+    keys: Mapping[str, str] | None = None,
+    merge_val: bool = False,
+    kind: str = SINGLE_LABEL,
+) -> Task:
     """Arrays in an `.npz` file: x and y, perhaps x_test and y_test, x_val and y_val, groups and classes.
 
     Images are N x C x H x W (N x H x W is taken as grey; N x H x W x C as such where C is 1 or 3 and the
@@ -126,7 +140,8 @@ def read_npz(root: Path, *, path: str, keys: Mapping[str, str] | None = None, me
     from 0 to 255 become bytes, whole-number tables floats. Labels are whole numbers or strings; without
     `classes`, the different labels are the classes. Without a test set, x_val and y_val are it; with neither,
     the protocol cuts one, and tears no group of `groups` (and `groups_val`, `groups_test`) apart. MedMNIST's
-    names (`train_images`, `train_labels`, `val_images`, ...) are known.
+    names (`train_images`, `train_labels`, `val_images`, ...) are known. Further test sets, such as shifted ones, are
+    x_test_NAME and y_test_NAME.
 
     Parameters
     ----------
@@ -138,6 +153,9 @@ def read_npz(root: Path, *, path: str, keys: Mapping[str, str] | None = None, me
         What the arrays are called in the file, where that is something else: ``{ x = "data", y = "target" }``.
     merge_val : bool
         Whether a validation split that stands beside a test set joins the train pool.
+    kind : str
+        What y is: "single-label"; "multi-label", 0 and 1 of shape (N, K); "regression", numbers of shape (N,) or
+        (N, D); "unlabelled", for a file without y. `classes` then names the K labels or D numbers.
 
     Raises
     ------
@@ -145,154 +163,32 @@ def read_npz(root: Path, *, path: str, keys: Mapping[str, str] | None = None, me
         For a missing or damaged file, pickled contents, a missing array, impossible values.
     """
     file = _locate(root, path, "file")
-    found = _arrays(file, keys)
-    ends = [end for end in ("", "_val", "_test") if f"y{end}" in found]
-    encoded, classes = labels.encode([found[f"y{end}"] for end in ends], str(file), found.get("classes"))
+    one_of("npz", "kind", kind, HEADS)
+    labelled = kind != UNLABELLED
+    found = npz.read_arrays(file, keys, labelled)
+    ends = [role[1:] for role in found if role == "x" or role.startswith("x_")]
+    y = [found[f"y{end}"] if labelled else np.zeros(len(found[f"x{end}"]), np.int64) for end in ends]
+    if kind == SINGLE_LABEL:
+        y, classes = labels.encode(y, str(file), found.get("classes"))
+    else:
+        classes = labels.target_names(y[0], kind, found.get("classes"))
     parts = {}
-    for end, y in zip(ends, encoded, strict=True):
-        x = _inputs(found[f"x{end}"], f"{file}, x{end}")
+    for end, targets in zip(ends, y, strict=True):
+        x = npz.inputs(found[f"x{end}"], f"{file}, x{end}")
         groups = found.get(f"groups{end}")
-        if groups is not None and (len(groups) != len(y) or groups.size != len(y)):
-            raise DataError(f"{file}: groups{end} has shape {groups.shape}, there are {len(y)} labels")
-        parts[end[1:] or "train"] = Part(x, y, None if groups is None else groups.reshape(-1))
+        if groups is not None and (len(groups) != len(targets) or groups.size != len(targets)):
+            raise DataError(f"{file}: groups{end} has shape {groups.shape}, there are {len(targets)} labels")
+        parts[end[1:] or "train"] = Part(x, targets, None if groups is None else groups.reshape(-1))
     parts, notes = merge_validation(parts, merge_val, file)
-    return as_task("npz", file, classes, parts, notes)
+    return as_task("npz", file, classes, parts, notes, kind)
 
 
-def _arrays(file: Path, keys: Mapping[str, str] | None) -> dict[str, np.ndarray]:
-    """Read the arrays that make a task, by what they are in it."""
-    if not zipfile.is_zipfile(file):
-        raise DataError(f"{file}: not an npz file, or damaged (write it with numpy.savez)")
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            names = _names(archive.files, keys, file)
-            found = {role: _array(archive, name, file) for role, name in names.items()}
-            others = [name for name in archive.files if name not in names.values()]
-    except DataError:
-        raise
-    except Exception as error:
-        # A damaged archive shows as any of zipfile's, zlib's and numpy's errors.
-        raise DataError(f"{file}: cannot be read: {error}") from error
-    for name in others:
-        hint = nearest(name, [known for known in ARRAYS if known not in found])
-        if hint and not keys:
-            raise DataError(f'{file}: unknown array "{name}"{hint}')
-    if others:
-        warnings.warn(f"{file}: left out the arrays {', '.join(others)}", stacklevel=2)
-    return found
-
-
-def _names(there: Sequence[str], keys: Mapping[str, str] | None, file: Path) -> dict[str, str]:
-    """Return what each array of a task is called in a file.
-
-    Raises
-    ------
-    DataError
-        Where one is missing, with those that the file has.
-    """
-    listed = ", ".join(there) or "none"
-    names = {role: role for role in ARRAYS if role in there}
-    if keys is None and not {"x", "y"} & set(names):
-        names |= {role: name for role, name in MEDMNIST.items() if name in there}
-    if not isinstance(keys, Mapping | None):
-        raise DataError(f'npz: keys must map names, such as {{ x = "data", y = "target" }}; got {keys!r}')
-    for role, name in (keys or {}).items():
-        if role not in ARRAYS:
-            raise unknown("array of a task in keys", role, ARRAYS)
-        if name not in there:
-            raise DataError(f'{file}: keys say that {role} is "{name}"; it has {listed}{nearest(str(name), there)}')
-        names[role] = name
-    for role in ("x", "y"):
-        if role not in names:
-            raise DataError(
-                f'{file}: has no array "{role}"; it has {listed}; say which is which with keys = {{ {role} = "..." }}'
-            )
-    for end in ("_val", "_test"):
-        if (f"x{end}" in names) != (f"y{end}" in names):
-            raise DataError(f"{file}: give both x{end} and y{end}, or neither")
-    return names
-
-
-def _array(archive: Any, name: str, file: Path) -> np.ndarray:
-    try:
-        member = name if name in archive.zip.namelist() else f"{name}.npy"
-        large = _claimed(archive.zip, member) > arrays.memory_limit()
-        return _stream(archive.zip, member, f"{file}, {name}") if large else archive[name]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        raise DataError(
-            f'{file}: "{name}" holds pickled Python objects, which are never loaded; save numbers or strings'
-        ) from error
-
-
-def _claimed(archive: zipfile.ZipFile, member: str) -> int:
-    """Return how many bytes an array takes: what the archive says, or its own header where that is more."""
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
-    return max(archive.getinfo(member).file_size, math.prod(shape) * dtype.itemsize)
-
-
-def _stream(archive: zipfile.ZipFile, member: str, where: str) -> np.ndarray:
-    """Read an array that is too large for memory, some of it at a time."""
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = header(file)
-        if dtype.hasobject:
-            raise ValueError("an array of Python objects, and allow_pickle is False")
-        claimed, held = math.prod(shape) * dtype.itemsize, archive.getinfo(member).file_size - file.tell()
-        if claimed != held:
-            raise ValueError(f"{member} says that it takes {claimed:,} bytes, and holds {held:,}")
-        x = arrays.allocate(shape[::-1] if fortran_order else shape, dtype, where)
-        for rows in arrays.slices(x):
-            part = x[rows].reshape(-1).view(np.uint8)
-            if file.readinto(part) != len(part):
-                raise ValueError(f"{member} is cut short")
-        file.read(1)  # at the end its checksum is compared
-    return x.T if fortran_order else x
-
-
-def _inputs(x: np.ndarray, where: str) -> np.ndarray:
-    """Bring an array to the shape and type that a task has."""
-    if x.ndim == 3:
-        x = x[:, None]
-    elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
-        x = x.transpose(0, 3, 1, 2)
-    if x.ndim not in (2, 4):
-        raise DataError(f"{where}: must be N x C x H x W, N x H x W or N x D, got shape {x.shape}")
-    if x.size == 0:
-        raise DataError(f"{where}: is empty, of shape {x.shape}")
-    if x.dtype.kind not in "buif":
-        raise DataError(f"{where}: must hold numbers, got {x.dtype} of shape {x.shape}")
-    if x.dtype == np.uint8 and x.ndim == 4:
-        return arrays.contiguous(x, where)
-    if x.ndim == 2 or x.dtype.kind == "b":
-        return _cast(x, np.float32, where)
-    low, high = arrays.extremes(x)
-    if x.dtype.kind in "ui":
-        if low < 0 or high > 255:
-            raise DataError(f"{where}: whole-number images must lie in 0 to 255, got {low} to {high}")
-        return _cast(x, np.uint8, where)
-    if low < 0 or high > 1:
-        raise DataError(
-            f"{where}: images of floats must lie in 0 to 1, got {low:g} to {high:g}; rescale, or save bytes"
-        )
-    return _cast(x, np.float32, where)
-
-
-def _cast(x: np.ndarray, dtype: type, where: str) -> np.ndarray:
-    return arrays.map_rows(lambda part: part.astype(dtype), x, where=where)
-
-
-@task("table", version=2, paths=("path", "test_path", "val_path"), shape=(0,))  # 0: only the file tells
+@task("table", version=2, paths=("path", "test_path", "val_path", "further"), shape=(0,))  # 0: only the file tells
 def read_table(
     root: Path,
     *,
     path: str,
-    label: str | int = "label",
+    label: str | int | Sequence[str | int] = "label",
     test_path: str | None = None,
     val_path: str | None = None,
     header: bool = True,
@@ -303,8 +199,10 @@ def read_table(
     standardise: bool = True,
     one_hot: bool = False,
     merge_val: bool = False,
+    kind: str = SINGLE_LABEL,
+    further: Mapping[str, str] | None = None,
 ) -> Task:
-    """Rows of a CSV or Parquet table, by the class in one column.
+    """Rows of a CSV or Parquet table, by the class in one column, by several labels or by numbers.
 
     Columns are named, or numbered from 0 (-1 is the last).
 
@@ -314,8 +212,9 @@ def read_table(
         Data root, for a relative `path`.
     path : str
         The file: .csv, .tsv, .parquet or .pq.
-    label : str or int
-        Column of the class: whole numbers or strings.
+    label : str, int, or sequence of them
+        Column of the class: whole numbers or strings. Of a regression, column or columns of numbers; of a
+        multi-label task, the columns that say of each label, by 1 or 0, whether the row has it.
     test_path, val_path : str, optional
         Further tables to test and to validate on, relative to the suite or to the folder of the first. Without a
         test set, the validation split is it; with neither, the protocol cuts one.
@@ -338,6 +237,10 @@ def read_table(
         without it.
     merge_val : bool
         Whether a validation split that stands beside a test set joins the train pool.
+    kind : {"single-label", "multi-label", "regression", "unlabelled"}
+        What is to be predicted; nothing of an unlabelled table, whose `label`, if it has one, is left out.
+    further : mapping of str to str, optional
+        Further tables to test on, such as shifted ones, by name: ``{ night = "night.csv" }``.
 
     Raises
     ------
@@ -348,6 +251,7 @@ def read_table(
         if not isinstance(value, bool):
             raise DataError(f"table: {name} must be true or false, got {value!r}")
     one_of("table", "missing", missing, tables.MISSING)
+    one_of("table", "kind", kind, BUILTIN_KINDS)
     first = _locate(root, path, "file")
     files = {"train": first}
     for part, more in (("val", val_path), ("test", test_path)):
@@ -355,15 +259,19 @@ def read_table(
             files[part] = _locate(first.parent, more, "file")
     if split is not None and len(files) > 1:
         raise DataError("table: give either split, or test_path and val_path")
-    roles = tables.Roles(label, split, group, [drop] if isinstance(drop, str | int) else list(drop))
-    table = tables.read_parts(files, roles, header=header, missing=missing, one_hot=one_hot)
+    if not isinstance(further, Mapping | None):
+        raise DataError(f'table: further must map names to files, such as {{ night = "night.csv" }}; got {further!r}')
+    files |= {f"{FURTHER}{name}": _locate(first.parent, more, "file") for name, more in (further or {}).items()}
+    label, drop = ([given] if isinstance(given, str | int) else list(given) for given in (label, drop))
+    roles = tables.Roles(label, split, group, drop)
+    table = tables.read_parts(files, roles, header=header, missing=missing, one_hot=one_hot, kind=kind)
     parts, notes = merge_validation(table.parts, merge_val, first)
     notes = (*table.notes, *notes)
     if missing == "fill":
-        parts, cut = with_test(parts, "table", first)
+        parts, cut = with_test(parts, "table", first, kind)
         parts, gaps = tables.filled(table, parts, first)
         notes = (*notes, *cut, *gaps)
-    result = as_task("table", first, table.classes, parts, notes)
+    result = as_task("table", first, table.classes, parts, notes, kind)
     return result.changed(measured=table.measured & standardise)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.errors import DataError
 from bench.tasks.arrays import map_rows
 from bench.tasks.base import Task
+from bench.trial import named_shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,8 @@ def problem(source_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> str
         Shape of one input: (C, H, W) or (D,).
     """
     source, target = tuple(source_shape), tuple(target_shape)
+    if named_shapes(source) or named_shapes(target):
+        return _mapping_problem(source, target)
     for shape in (source, target):
         if len(shape) not in (1, 3) or min(shape) < 1:
             return f"{shape} is the shape of neither an image (C, H, W) nor a table row (D,)."
@@ -39,6 +42,19 @@ def problem(source_shape: tuple[int, ...], target_shape: tuple[int, ...]) -> str
             f"The source's images have {source[0]} channels and the target's {target[0]}; "
             "only grey (1) and RGB (3) are turned into each other."
         )
+    return None
+
+
+def _mapping_problem(source: tuple[Any, ...], target: tuple[Any, ...]) -> str | None:
+    """Say why inputs that are mappings, or only one side's, do not meet; None if they do."""
+    mine, theirs = named_shapes(source), named_shapes(target)
+    if not (mine and theirs):
+        which = ("source", mine) if mine else ("target", theirs)
+        return f"The {which[0]}'s inputs are a mapping of {', '.join(which[1])}, the other's an array."
+    for name in [*theirs, *mine]:
+        if mine.get(name) != theirs.get(name):
+            said = [f"of shape {side[name]}" if name in side else "missing" for side in (mine, theirs)]
+            return f'The input "{name}" is {said[0]} in the source and {said[1]} in the target.'
     return None
 
 

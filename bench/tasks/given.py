@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError
+from bench.heads.base import SINGLE_LABEL, head_of
 from bench.tasks import arrays
 from bench.tasks.base import Task, protocol_cut
 
@@ -19,9 +20,12 @@ PART_NAMES = {
 }  # fmt: skip
 
 
+FURTHER = "test_"  # what the parts that are further test sets are called, before their name
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some examples: inputs, labels (indices of classes) and perhaps what group each belongs to."""
+    """Some examples: inputs, targets (of classes, indices) and perhaps what group each belongs to."""
 
     x: np.ndarray
     y: np.ndarray
@@ -58,20 +62,26 @@ def merge_validation(parts: Mapping[str, Part], merge: bool, where: Path) -> tup
     groups = None if train.groups is None else np.concatenate([train.groups, val.groups])
     both = Part(arrays.concatenate([train.x, val.x], str(where)), np.concatenate([train.y, val.y]), groups)
     note = f"validation split: its {len(val.y):,} examples were added to the train pool (merge_val = true)"
-    return {"train": both, "test": parts["test"]}, (note,)
+    others = {name: part for name, part in parts.items() if name not in ("train", "val")}
+    return {"train": both, **others}, (note,)
 
 
-def with_test(parts: Mapping[str, Part], name: str, where: Path) -> tuple[dict[str, Part], tuple[str, ...]]:
+def with_test(
+    parts: Mapping[str, Part], name: str, where: Path, kind: str = SINGLE_LABEL
+) -> tuple[dict[str, Part], tuple[str, ...]]:
     """Cut the test set off as the task itself would, where there is none; return the parts and what to note."""
     if "test" in parts or "val" in parts:
         return dict(parts), ()
     pool = parts["train"]
-    train, test, note = protocol_cut(pool.y, pool.groups, name, str(where))
-    return {"train": pool.take(train, str(where)), "test": pool.take(test, str(where))}, (note,)
+    train, test, note = protocol_cut(head_of(kind).strata(pool.y), pool.groups, name, str(where), kind)
+    return {**parts, "train": pool.take(train, str(where)), "test": pool.take(test, str(where))}, (note,)
 
 
-def as_task(name: str, where: Path, classes: Sequence[str], parts: Mapping[str, Part], notes: Sequence[str]) -> Task:
-    """Build the task of some parts.
+def as_task(
+    name: str, where: Path, classes: Sequence[str], parts: Mapping[str, Part], notes: Sequence[str],
+    kind: str = SINGLE_LABEL,
+) -> Task:  # fmt: skip
+    """Build the task of some parts: "train", perhaps "val", "test" and "test_NAME" for further test sets.
 
     An error says which file it came from, while the name (a seed) knows no path.
 
@@ -81,10 +91,12 @@ def as_task(name: str, where: Path, classes: Sequence[str], parts: Mapping[str, 
     """
     train = parts["train"]
     held = {f"{axis}_{part}": getattr(parts[part], axis) for part in ("test", "val") if part in parts for axis in "xy"}
-    leaks = [leak for part in ("val", "test") if part in parts and (leak := _shared(train, parts[part], part))]
+    leaks = [leak for part in parts if part != "train" and (leak := _shared(train, parts[part], part))]
+    further = {part.removeprefix(FURTHER): (p.x, p.y) for part, p in parts.items() if part.startswith(FURTHER)}
     try:
         return Task(
-            train.x, train.y, classes, name=name, groups=train.groups, notes=(*notes, *leaks), **held
+            train.x, train.y, classes, name=name, groups=train.groups, notes=(*notes, *leaks), kind=kind,
+            further=further, **held,
         )  # fmt: skip
     except DataError as error:
         raise DataError(f"{where}: {error}") from error
@@ -99,7 +111,7 @@ def _shared(train: Part, held: Part, part: str) -> str | None:
         return None
     which = sorted(set(held.groups[found].astype(str).tolist()))
     listed = ", ".join(which[:5]) + (", ..." if len(which) > 5 else "")
-    what = {"val": "validation split", "test": "test set"}[part]
+    what = {"val": "validation split", "test": "test set"}.get(part, f"further test set {part.removeprefix(FURTHER)}")
     return (
         f"groups: the given {what} shares {len(which)} of its groups with the train pool ({listed}), "
         f"{int(found.sum()):,} of its {len(found):,} examples: they leak"

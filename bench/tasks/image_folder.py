@@ -12,23 +12,26 @@ from pathlib import Path
 import numpy as np
 
 from bench.errors import DataError
-from bench.tasks.given import PART_NAMES
+from bench.tasks.given import FURTHER, PART_NAMES
 from bench.tasks.images import GREY_MODES, decode, open_image, stack
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".tif", ".tiff", ".webp"))
 
 
-def parts(folder: Path) -> dict[str, Path]:
+def parts(folder: Path, labelled: bool = True) -> dict[str, Path]:
     """Tell whether a folder has parts, or the classes themselves.
 
     Parameters
     ----------
     folder : Path
+    labelled : bool
+        Whether a part has one folder per class; else images lie anywhere in it.
 
     Returns
     -------
     dict
-        From "train", and perhaps "val" and "test", to the folder that has one folder per class.
+        From "train", and perhaps "val", "test" and "test_NAME" of further test sets, to the folder that has one
+        folder per class.
 
     Raises
     ------
@@ -38,18 +41,25 @@ def parts(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     inside = _folders(folder)
     for path in inside:
-        part = PART_NAMES.get(path.name.lower())
+        part = _part(path)
         if part in found:
             raise DataError(f"{folder}: {found[part].name}/ and {path.name}/ both look like the {part} part; keep one")
         if part:
             found[part] = path
-    others = [path.name for path in inside if path.name.lower() not in PART_NAMES]
+    others = [path.name for path in inside if path not in found.values()]
     # A class may be called "train": then there are others beside it, or it has no folders.
-    if "train" not in found or not _folders(found["train"]) or (others and "test" not in found):
+    if "train" not in found or (labelled and not _folders(found["train"])) or (others and "test" not in found):
         return {"train": folder}
     if others:
         warnings.warn(f"{folder}: left out the folders beside its parts: {', '.join(others)}", stacklevel=2)
     return found
+
+
+def _part(folder: Path) -> str | None:
+    """Return the part that the name of a folder means: "test-night" is the further test set "night"."""
+    name = folder.name.lower()
+    further = re.fullmatch(r"test[-_](\w+)", name, re.ASCII)
+    return f"{FURTHER}{further[1]}" if further else PART_NAMES.get(name)
 
 
 def class_files(folder: Path) -> dict[str, list[Path]]:
@@ -65,25 +75,49 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
     for path in _folders(folder):
         if not path.name.isprintable():  # bytes that are no characters among them
             raise DataError(f"{folder}: the class {path.name!a} has a name that cannot be written; rename it")
-        images = []
-        for inside, _, names in os.walk(path):
-            for name in names:
-                if name.startswith("."):
-                    continue
-                file = Path(inside, name)
-                if file.suffix.lower() in SUFFIXES:
-                    images.append(file)
-                else:
-                    left_out[file.suffix.lower() or "no suffix"] += 1
-        if not images:
+        found[path.name] = _images(path, left_out)
+        if not found[path.name]:
             raise DataError(f'{path}: the class "{path.name}" has no images ({", ".join(sorted(SUFFIXES))})')
-        found[path.name] = sorted(images, key=lambda file: file.as_posix())
     if not found:
         raise DataError(f"{folder}: has no folders; an image folder has one folder per class")
+    _say_left_out(folder, left_out)
+    return found
+
+
+def files_in(folder: Path) -> list[Path]:
+    """List all images of a folder and its sub-folders, sorted.
+
+    Raises
+    ------
+    DataError
+        Where there is none.
+    """
+    left_out: Counter[str] = Counter()
+    images = _images(folder, left_out)
+    if not images:
+        raise DataError(f"{folder}: has no images ({', '.join(sorted(SUFFIXES))})")
+    _say_left_out(folder, left_out)
+    return images
+
+
+def _images(folder: Path, left_out: Counter[str]) -> list[Path]:
+    images = []
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith("."):
+                continue
+            file = Path(inside, name)
+            if file.suffix.lower() in SUFFIXES:
+                images.append(file)
+            else:
+                left_out[file.suffix.lower() or "no suffix"] += 1
+    return sorted(images, key=lambda file: file.as_posix())
+
+
+def _say_left_out(folder: Path, left_out: Counter[str]) -> None:
     if left_out:
         listed = ", ".join(f"{count} x {suffix}" for suffix, count in sorted(left_out.items()))
-        warnings.warn(f"{folder}: left out files that are not images by their suffix: {listed}", stacklevel=2)
-    return found
+        warnings.warn(f"{folder}: left out files that are not images by their suffix: {listed}", stacklevel=3)
 
 
 def common_channels(files: Sequence[Path]) -> int:

@@ -76,3 +76,21 @@ def _plain(labels: np.ndarray, where: str) -> np.ndarray:
     elif kind not in "iu":
         raise DataError(f"{where}: labels must be whole numbers or strings, got {labels.dtype}")
     return labels.astype(np.int64)
+
+
+def target_names(y: np.ndarray, kind: str, given: Sequence[str] | None = None) -> list[str]:
+    """Return what the columns of targets are called: as is given, else by number, or "target" where there is one.
+
+    Parameters
+    ----------
+    y : array, shape (N,) or (N, K)
+    kind : str
+        Of the task.
+    given : sequence of str, optional
+    """
+    if kind == "unlabelled":
+        return []
+    if given is not None:
+        return [str(name) for name in np.asarray(given).ravel()]
+    what, number = "label" if kind == "multi-label" else "target", y.shape[1] if y.ndim > 1 else 1
+    return [what] if number == 1 else [f"{what} {k + 1}" for k in range(number)]

@@ -32,7 +32,9 @@ def stratified_order(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.argsort(place, kind="stable")
 
 
-def whole_groups(y: np.ndarray, groups: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
+def whole_groups(
+    y: np.ndarray, groups: np.ndarray, wanted: int, rng: np.random.Generator, classed: bool = True
+) -> np.ndarray:
     """Mark whole groups of about `wanted` examples together, classes nearly in proportion.
 
     Groups come in a :func:`stratified_order` by their commonest class. One is marked where that brings the
@@ -44,11 +46,13 @@ def whole_groups(y: np.ndarray, groups: np.ndarray, wanted: int, rng: np.random.
     y, groups : integer arrays, shape (N,)
     wanted : int
     rng : numpy.random.Generator
+    classed : bool
+        Whether `y` are classes; of other strata any may be left without an example, but never all are.
 
     Returns
     -------
     bool array, shape (N,)
-        All false where every group is the only one of some class.
+        All false where every group is the only one of some class, or there is one group.
     """
     _, group_of = np.unique(groups, return_inverse=True)
     counts = np.zeros((group_of.max() + 1, y.max() + 1), np.int64)
@@ -58,6 +62,8 @@ def whole_groups(y: np.ndarray, groups: np.ndarray, wanted: int, rng: np.random.
     order = stratified_order(counts.argmax(1), rng)
 
     def alone(group: int) -> bool:
+        if not classed:
+            return sizes[group] == left.sum()
         return bool(((counts[group] > 0) & (counts[group] == left)).any())
 
     for group in order:
@@ -73,7 +79,7 @@ def whole_groups(y: np.ndarray, groups: np.ndarray, wanted: int, rng: np.random.
 
 
 def cut_test(
-    y: np.ndarray, groups: np.ndarray | None, share: float, rng: np.random.Generator, name: str
+    y: np.ndarray, groups: np.ndarray | None, share: float, rng: np.random.Generator, name: str, classed: bool = True
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Cut a test set off, stratified, groups whole.
 
@@ -86,6 +92,8 @@ def cut_test(
     rng : numpy.random.Generator
     name : str
         What an error calls the data.
+    classed : bool
+        Whether `y` are classes, of which none may be left out, or other strata.
 
     Returns
     -------
@@ -105,19 +113,23 @@ def cut_test(
         if n_test >= len(order):
             raise DataError(f"{name}: {len(order)} examples are too few to cut a test set from")
         train, test = np.sort(order[n_test:]), np.sort(order[:n_test])
-        how = "stratified by class"
+        how = "stratified by class" if classed else "stratified by target"
     else:
-        held = whole_groups(y, groups, n_test, rng)
+        held = whole_groups(y, groups, n_test, rng, classed)
         total = len(np.unique(groups))
         if not held.any():
             raise DataError(
-                f"{name}: no test set can be cut from {total} groups: each is the only one of a class; "
+                f"{name}: no test set can be cut from {total} groups: {_only(classed)}; "
                 "give a test set, or drop the groups"
             )
         train, test = np.nonzero(~held)[0], np.nonzero(held)[0]
         how = f"{len(np.unique(groups[test]))} of {total} groups, none torn"
     note = f"test set: {len(test):,} of {len(y):,} examples ({len(test) / len(y):.0%}) cut off by the protocol, {how}"
     return train, test, note
+
+
+def _only(classed: bool) -> str:
+    return "each is the only one of a class" if classed else "there must be two"
 
 
 def encode_groups(values: Any, n: int, name: str) -> np.ndarray:

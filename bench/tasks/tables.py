@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError, nearest
+from bench.heads.base import SINGLE_LABEL
 from bench.tasks import columns, labels
-from bench.tasks.given import PART_NAMES, Part, replace_inputs
+from bench.tasks.base import UNLABELLED
+from bench.tasks.given import FURTHER, PART_NAMES, Part, replace_inputs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 MISSING = ("error", "drop", "fill")
+ORDER = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,15 @@ class Roles:
 
     Attributes
     ----------
-    label : str or int
+    label : sequence of str or int
+        Of the class; of several labels or numbers, each.
     split, group : str or int, optional
         Of the part that a row belongs to, and of what it must not be torn from.
     drop : sequence of str or int
         Left out.
     """
 
-    label: str | int
+    label: Sequence[str | int]
     split: str | int | None = None
     group: str | int | None = None
     drop: Sequence[str | int] = ()
@@ -63,19 +67,22 @@ class TableParts:
 
 
 def read_parts(
-    files: Mapping[str, Path], roles: Roles, *, header: bool = True, missing: str = "error", one_hot: bool = False
-) -> TableParts:
+    files: Mapping[str, Path], roles: Roles, *, header: bool = True, missing: str = "error", one_hot: bool = False,
+    kind: str = SINGLE_LABEL,
+) -> TableParts:  # fmt: skip
     """Read one table a part, or one whose rows say which part they belong to.
 
     Parameters
     ----------
     files : mapping
-        From "train", and perhaps "val" and "test", to a file.
+        From "train", and perhaps "val", "test" and "test_NAME" of further test sets, to a file.
     header : bool
         Whether the first line names the columns.
     missing : {"error", "drop", "fill"}
     one_hot : bool
         Whether a column of text becomes categories.
+    kind : str
+        Of the task.
 
     Raises
     ------
@@ -83,28 +90,31 @@ def read_parts(
     """
     frames: list[tuple[DataFrame, Path]] = []
     y, groups, part_of, notes = [], [], [], []
+    classes: list[str] = []
     for part, file in files.items():
         frame = columns.read_table(file, header)
-        found = {role: columns.locate(frame, getattr(roles, role), file) for role in ("label", "split", "group")}
-        dropped = [columns.locate(frame, column, file, " to drop") for column in roles.drop]
-        special = [name for name in found.values() if name is not None]
-        if len(set(special)) < len(special):
-            raise DataError(f"{file}: label, split and group must be different columns, got {', '.join(special)}")
+        roles_here = _of_further(roles, frame) if part.startswith(FURTHER) else roles
+        found = _locate(frame, roles_here, file, kind)
+        special = [name for names in found.values() for name in names]
+        dropped = [columns.locate(frame, column, file, " to drop") for column in roles_here.drop]
         frame = frame.drop(columns=[name for name in dict.fromkeys(dropped) if name not in special])
+        rows = np.arange(1, len(frame) + 1)
         if missing == "drop":
-            frame, note = _without_gaps(frame, file)
+            frame, rows, note = _without_gaps(frame, file)
             notes += note
-        y.append(columns.label_values(columns.take(frame, found["label"], file), file))
-        groups.append(None if roles.group is None else _texts(columns.take(frame, found["group"], file)))
-        split = None if roles.split is None else columns.take(frame, found["split"], file)
+        y.append(columns.target_values(frame, found["label"], kind, file, rows))
+        groups.append(_texts(columns.take(frame, *found["group"], file)) if found["group"] else None)
+        split = columns.take(frame, *found["split"], file) if found["split"] else None
         part_of.append(np.full(len(frame), part) if split is None else _parts(split, file))
         frames.append((frame.drop(columns=special), file))
+        classes = classes or (found["label"] if kind != UNLABELLED else [])
     first = next(iter(files.values()))
-    encoded, classes = labels.encode(y, str(first))
+    if kind == SINGLE_LABEL:
+        y, classes = labels.encode(y, str(first))
     x, names, measured = columns.features(frames, one_hot, fill=missing == "fill")
     parts = {}
-    for inputs, targets, of, group in zip(x, encoded, part_of, groups, strict=True):
-        for part in sorted(set(of.tolist()), key=["train", "val", "test"].index):
+    for inputs, targets, of, group in zip(x, y, part_of, groups, strict=True):
+        for part in dict.fromkeys(part for part in (*ORDER, *of.tolist()) if part in of):
             rows = np.nonzero(of == part)[0]
             parts[part] = Part(inputs, targets, group).take(rows, str(first))
     if "train" not in parts:
@@ -112,13 +122,40 @@ def read_parts(
     return TableParts(parts, classes, names, measured, tuple(notes))
 
 
-def _without_gaps(frame: DataFrame, file: Path) -> tuple[DataFrame, list[str]]:
+def _locate(frame: DataFrame, roles: Roles, file: Path, kind: str) -> dict[str, list[str]]:
+    """Return the names of the columns of each role, which must differ."""
+    label = roles.label if kind != UNLABELLED else [name for name in roles.label if name in frame.columns]
+    found = {"label": [columns.locate(frame, name, file) for name in label]}
+    for role in ("split", "group"):
+        given = getattr(roles, role)
+        found[role] = [] if given is None else [columns.locate(frame, given, file)]
+    special = [name for names in found.values() for name in names]
+    if len(set(special)) < len(special):
+        raise DataError(f"{file}: label, split and group must be different columns, got {', '.join(special)}")
+    if kind == SINGLE_LABEL and len(roles.label) != 1:
+        raise DataError(f'{file}: one column holds the class, got {list(roles.label)}; or say kind = "multi-label"')
+    return found
+
+
+def _of_further(roles: Roles, frame: DataFrame) -> Roles:
+    """Return the roles in the table of a further test set, which may lack all columns but features and label."""
+
+    def there(column: str | int) -> bool:
+        return isinstance(column, int) or column in frame.columns
+
+    split, group = (column if column is not None and there(column) else None for column in (roles.split, roles.group))
+    drop = [column for column in roles.drop if there(column)]
+    return Roles(roles.label, None, group, drop if split is None else [*drop, split])
+
+
+def _without_gaps(frame: DataFrame, file: Path) -> tuple[DataFrame, np.ndarray, list[str]]:
+    """Return the rows without gaps, their numbers in the file from 1, and what to note."""
     whole = frame.dropna()
     lost = len(frame) - len(whole)
     if not len(whole):
         raise DataError(f"{file}: every row has a missing value; drop the columns that have most")
     note = f'missing values: {lost:,} of {len(frame):,} rows of {file.name} left out (missing = "drop")'
-    return whole.reset_index(drop=True), [note] if lost else []
+    return whole.reset_index(drop=True), whole.index.to_numpy() + 1, [note] if lost else []
 
 
 def _texts(column) -> np.ndarray:  # noqa: ANN001 - pandas is not imported here

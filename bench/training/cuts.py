@@ -11,27 +11,35 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.backbones.base import Backbone
+from bench.backbones.batch import Rows, cat, each, nbytes, size, tensors
+from bench.backbones.batch import first as first_of
 from bench.tasks.arrays import in_file
 from bench.training.data import Data
 from bench.training.inputs import CHUNK, Held, Inputs
 
-_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
+# Of activations, and of what a mapping may carry along beside them (a mask, ids); others are kept as float32.
+_DTYPES = {
+    torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.int64, torch.int32: np.int32,
+    torch.uint8: np.uint8, torch.bool: np.bool_,
+}  # fmt: skip
 
 
 @torch.no_grad()
-def activations(network: Backbone, x: Tensor, depth: int) -> Tensor:
+def activations(network: Backbone, x: Rows, depth: int) -> Any:
     """Return the outputs of the first `depth` blocks for prepared inputs, in evaluation mode."""
     was_training = network.training
     network.eval()
-    parts = [network.run_blocks(part, 0, depth) for part in x.split(CHUNK)]
+    pieces = [each(lambda part, at=at: part[at : at + CHUNK], x) for at in range(0, size(x), CHUNK)]
+    parts = [network.run_blocks(piece, 0, depth) for piece in pieces]
     network.train(was_training)
-    return torch.cat(parts)
+    return cat(parts)
 
 
 class Cuts:
@@ -82,7 +90,7 @@ class Cuts:
         end: int,
     ) -> Held:  # fmt: skip
         """Return the rows up to `end`, those that are known already copied."""
-        out: Tensor | None = None
+        out: Any = None
         begin = len(known) if known else 0
         # A chunk that was cut short by the end of the order cannot grow, so `begin` is a multiple of CHUNK.
         for first in range(begin, end, CHUNK):
@@ -90,16 +98,18 @@ class Cuts:
             below, start = self._below(key, depth, first, index, inputs)
             with torch.no_grad():
                 made = network.run_blocks(below, start, depth)
-            made = made if made.dtype in _DTYPES else made.float()
-            self.computed += len(made)
+            made = each(lambda part: part if part.dtype in _DTYPES else part.float(), made)
+            self.computed += len(index)
             if out is None:
                 out = self._room((key, depth), made, end)
                 if known:
-                    out[:begin] = known.x
-            out[first : first + len(made)] = made
-        return Held(out, made.device)
+                    for whole, part in tensors(out, known.x):
+                        whole[:begin] = part
+            for whole, part in tensors(out, made):
+                whole[first : first + len(index)] = part
+        return Held(out, first_of(made).device)
 
-    def _below(self, key: Hashable, depth: int, first: int, index: Tensor, inputs: Inputs) -> tuple[Tensor, int]:
+    def _below(self, key: Hashable, depth: int, first: int, index: Tensor, inputs: Inputs) -> tuple[Any, int]:
         """Return the deepest rows that are known below `depth`, and their depth."""
         for lower in range(depth - 1, 0, -1):
             known = self._known.get((key, lower))
@@ -107,13 +117,11 @@ class Cuts:
                 return known.take(torch.arange(first, first + len(index))), lower
         return inputs.take(index), 0
 
-    def _room(self, place: tuple[Hashable, int], like: Tensor, count: int) -> Tensor:
-        shape = (count, *like.shape[1:])
-        if count * like[0].nbytes > self.limit:
+    def _room(self, place: tuple[Hashable, int], like: Rows, count: int) -> Any:
+        if count * nbytes(each(lambda part: part[:1], like)) > self.limit:
             self._on_disk.add(place)
-            return self._file(shape, like.dtype)
-        layout = torch.channels_last if like.ndim == 4 else torch.contiguous_format
-        return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+            return each(lambda part: self._file((count, *part.shape[1:]), part.dtype), like)
+        return each(lambda part: _empty_like(part, count), like)
 
     def _file(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.from_numpy(in_file(shape, _DTYPES[dtype], "activations at the cut"))
@@ -126,8 +134,7 @@ class Cuts:
                 break
             if place not in self._on_disk:
                 total -= rows.nbytes
-                file = self._file(tuple(rows.x.shape), rows.x.dtype)
-                file.copy_(rows.x)
+                file = each(lambda part: self._file(tuple(part.shape), part.dtype).copy_(part), rows.x)
                 self._known[place] = Held(file, rows.device)
                 self._on_disk.add(place)
         filed = sum(self._known[place].nbytes for place in self._on_disk)
@@ -136,6 +143,11 @@ class Cuts:
                 break
             filed -= self._known.pop(place).nbytes
             self._on_disk.remove(place)
+
+
+def _empty_like(x: Tensor, count: int) -> Tensor:
+    layout = torch.channels_last if x.ndim == 4 else torch.contiguous_format
+    return torch.empty((count, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,8 +181,8 @@ class Frozen:
         key = (self.model, self.data.key, self.seed)
         return self.cuts.rows(key, self.network, depth, self.data.x, self.order, self.count)
 
-    def test(self, depth: int) -> Held:
-        """Return activations of the test set."""
-        everything = np.arange(len(self.data.x_test))
-        key = (self.model, self.data.key, "test")
-        return self.cuts.rows(key, self.network, depth, self.data.x_test, everything, len(everything))
+    def test(self, depth: int, further: str | None = None) -> Held:
+        """Return activations of the test set, or of the further one of that name."""
+        x = self.data.x_test if further is None else self.data.further[further][0]
+        key = (self.model, self.data.key, "test" if further is None else ("test", further))
+        return self.cuts.rows(key, self.network, depth, x, np.arange(len(x)), len(x))

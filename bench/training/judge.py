@@ -114,7 +114,11 @@ class Judge:
                 torch.stack([lane.scaled(part) for lane, part in zip(lanes, values, strict=True)])
                 for values in (outputs, targets)
             )
-        return self.head.loss(outputs, targets).tolist()
+        return self.head.loss(outputs, targets).tolist() if self.head.has_loss else [NOTHING] * len(targets)
+
+    def is_sound(self, look: Look) -> bool:
+        """Whether a model's loss is a number, where its kind has one."""
+        return math.isfinite(look.loss) or (not self.head.has_loss and self.head.metric != "")
 
     def _truths(self, outputs: Any, targets: Any, chosen: Sequence[int] | None = None) -> list[Truth]:
         """Return the targets of lanes (all by default) beside what is predicted of them, on the CPU."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.errors import DataError
+from bench.heads.base import SINGLE_LABEL
 from bench.seeding import generator
 from bench.suite.model import Recipe
 from bench.tasks.base import Task
@@ -38,10 +39,13 @@ class Pool:
     Attributes
     ----------
     y : integer array, shape (N,)
+        What splits are stratified by: the labels, or what a kind of task has in their place.
     groups : integer array, shape (N,), optional
         What no split tears apart.
     given : int
         Examples of the validation split that comes with the data.
+    classed : bool
+        Whether `y` are classes, of which training must have an example each.
     test : array, shape (M,), optional
         The targets of the test set, for what a metric can make of them; no split depends on them.
     """
@@ -49,12 +53,13 @@ class Pool:
     y: np.ndarray
     groups: np.ndarray | None = None
     given: int = 0
+    classed: bool = True
     test: np.ndarray | None = None
 
     @classmethod
     def of(cls, task: Task) -> Pool:
         """Return the pool of a task."""
-        return cls(task.y, task.groups, task.n_val, task.y_test)
+        return cls(task.strata, task.groups, task.n_val, task.kind == SINGLE_LABEL, task.y_test)
 
 
 def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:
@@ -98,10 +103,12 @@ def split_pool(
     else:
         rng = generator("validation", fingerprint, size, seed)
         if groups is None:
-            held = _cut(y[labelled], recipe.validation_share, rng)
+            held = _cut(y[labelled], recipe.validation_share, rng, pool.classed)
         else:
-            held = _cut_groups(y[labelled], groups[labelled], recipe.validation_share, rng)
+            held = _cut_groups(y[labelled], groups[labelled], recipe.validation_share, rng, pool.classed)
         split = Split(labelled[~held], labelled[held])
+    if not pool.classed:
+        return split
     counts = np.bincount(y[split.train], minlength=len(classes))
     if (counts == 0).any():
         missing = ", ".join(f'"{classes[i]}"' for i in np.nonzero(counts == 0)[0][:5])
@@ -142,18 +149,19 @@ def _further(order: np.ndarray, size: int, groups: np.ndarray | None, wanted: in
     return rest[:wanted]
 
 
-def _cut_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    held = whole_groups(y, groups, max(1, round(share * len(y))), rng)
+def _cut_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator, classed: bool) -> np.ndarray:
+    held = whole_groups(y, groups, max(1, round(share * len(y))), rng, classed)
     if not held.any():
+        why = "each is the only one of a class; " if classed else ""
         raise DataError(
             f"{len(y)} labelled examples of {len(np.unique(groups))} groups leave no whole group for validation: "
-            "each is the only one of a class; use a larger size"
+            f"{why}use a larger size"
         )
     return held
 
 
-def _cut(y: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Mark a stratified share of the examples for validation, never a class's only example.
+def _cut(y: np.ndarray, share: float, rng: np.random.Generator, classed: bool) -> np.ndarray:
+    """Mark a stratified share of the examples for validation, never a class's only example, nor all there are.
 
     Shares of classes are rounded by largest remainder, ties in random order; the last examples of a
     class go, so that training keeps the first ones.
@@ -165,18 +173,20 @@ def _cut(y: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     held = np.zeros(len(y), bool)
     labels, counts = np.unique(y, return_counts=True)
     wanted = max(1, round(share * len(y)))
-    quota = np.minimum(np.floor(share * counts), counts - 1).astype(int)
+    wanted, most = (wanted, counts - 1) if classed else (min(wanted, len(y) - 1), counts)
+    quota = np.minimum(np.floor(share * counts), most).astype(int)
     remainder = share * counts - quota
     for index in sorted(rng.permutation(len(labels)), key=lambda i: -remainder[i]):
         if quota.sum() >= wanted:
             break
-        quota[index] += quota[index] < counts[index] - 1
+        quota[index] += quota[index] < most[index]
     for label, number in zip(labels, quota, strict=True):
         if number:
             held[np.nonzero(y == label)[0][-number:]] = True
     if not held.any():
         raise DataError(
-            f"{len(y)} labelled examples of {len(labels)} classes leave none for validation; use a larger size"
+            f"{len(y)} labelled examples{f' of {len(labels)} classes' if classed else ''} leave none for validation; "
+            "use a larger size"
         )
     return held
 

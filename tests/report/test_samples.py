@@ -83,3 +83,20 @@ def test_nothing_to_draw():
         sample_sheet({})
     with pytest.raises(DataError):
         sample_sheet({"a": example_task()}, per_class=0)
+
+
+@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "y", "classes", "shown"),
+    [
+        ("multi-label", np.arange(40)[:, None] % (2, 4) == 0, ["even", "fourth"], ["even (20)", "fourth (10)"]),
+        ("regression", np.arange(40.0), ["price"], [f"{8 * k} to {8 * k + 7} (8)" for k in range(5)]),
+        ("unlabelled", None, [], ["examples (40)"]),
+    ],
+)
+def test_tasks_of_other_kinds_are_drawn(kind, y, classes, shown, images):
+    x = np.random.default_rng(0).random((40, 1, 8, 8) if images else (40, 2))
+    task = Task(x, y, classes, x[:4], None if y is None else y[:4], kind=kind)
+    (axis,) = sample_sheet({"mine": task}).axes[:1]
+    texts = axis.get_yticklabels() if images else axis.get_legend().get_texts()
+    assert [text.get_text() for text in texts] == shown
