@@ -14,6 +14,7 @@ from bench.heads.base import SINGLE_LABEL
 from bench.seeding import generator
 from bench.suite.model import Recipe
 from bench.tasks.base import Task
+from bench.tasks.batches import shared_rows
 from bench.tasks.splits import stratified_order, whole_groups
 
 
@@ -46,17 +47,21 @@ class Pool:
         Examples of the validation split that comes with the data.
     classed : bool
         Whether `y` are classes, of which training must have an example each.
+    leaked : int
+        Examples of that validation split whose inputs are in the test set too; 0 where nobody looked.
     """
 
     y: np.ndarray
     groups: np.ndarray | None = None
     given: int = 0
     classed: bool = True
+    leaked: int = 0
 
     @classmethod
-    def of(cls, task: Task) -> Pool:
-        """Return the pool of a task."""
-        return cls(task.strata, task.groups, task.n_val, task.kind == SINGLE_LABEL)
+    def of(cls, task: Task, look: bool = False) -> Pool:
+        """Return the pool of a task; `look` for examples that validation and test set share, which takes a while."""
+        leaked = shared_rows(task.x_test, task.x_val) if look and task.n_val else 0
+        return cls(task.strata, task.groups, task.n_val, task.kind == SINGLE_LABEL, leaked)
 
 
 def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:
