@@ -7,6 +7,7 @@ and exits with :attr:`BenchError.exit_code`. Any other exception is a bug and ke
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,19 @@ class SuiteError(BenchError):
 
     def __reduce__(self) -> tuple:
         return type(self), (self.source, self.problems)
+
+
+def demand_number(what: str, value: object, least: float = 0.0) -> float:
+    """Return a finite number of at least `least`.
+
+    Raises
+    ------
+    BenchError
+        For anything else, with what it is called.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < math.inf:
+        raise BenchError(f"{what} = {value!r} is not a finite number of at least {least:g}")
+    return float(value)
 
 
 def closest(name: str, choices: Iterable[str]) -> str | None:

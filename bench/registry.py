@@ -174,7 +174,9 @@ BACKBONES = Registry("backbone", "bench.backbones.index")
 STRATEGIES = Registry("strategy", "bench.transfer.index")
 ADAPTATIONS = Registry("adaptation", "bench.adaptations.index")
 HEADS = Registry("kind of task", "bench.heads.index")
+METHODS = Registry("method", "bench.methods.index")
 WEIGHTINGS = Registry("weighting", "bench.weighting.index")
+METRICS = Registry("metric", "bench.metrics.index")
 MEASURES = Registry("measure", "bench.similarity.index")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from bench.errors import DataError, StoreError
 from bench.rows import Row, Rows, read_row
 from bench.schema import ENDS, OK, TRIAL, conform, declare_near
+from bench.scores import with_scores
 from bench.store import Damage, ledgers, read_records
 from bench.suite.weightings import UNIFORM
 from bench.trial import SCHEMA_VERSION
@@ -39,7 +40,7 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     -------
     DataFrame
         One row a trial in the order of the suite, columns as :data:`bench.schema.TRIAL` documents
-        them: accuracies are fractions, `source` is missing for scratch. Of several records for one place
+        them: scores of bounded metrics are fractions, `source` is missing for scratch. Of several records for one place
         in the table the last counts, and rows of an earlier recipe or of other target data are left
         out, so that what is compared was made alike. ``attrs["warnings"]`` says what is not there.
 
@@ -65,7 +66,7 @@ def load_results(folder: str | Path) -> pd.DataFrame:
         left_out["that are not as a run writes them"] += rows.malformed
     if stale:
         left_out["of an earlier recipe, backbone or version of the target's data"] += stale
-    frame = conform(similarity.join(frame), TRIAL)
+    frame = with_scores(conform(similarity.join(frame), TRIAL))
     frame = frame.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
     frame.attrs["warnings"] = [str(damage)] if damage.lines else []
     frame.attrs["warnings"] += [f"{count} rows {why} are left out" for why, count in left_out.items()]
@@ -205,13 +206,14 @@ def _from_parquet(folder: Path) -> pd.DataFrame:
         # pandas and pyarrow raise a dozen unrelated types over a damaged file.
         said = next(iter(str(error).splitlines()), type(error).__name__)
         raise StoreError(f"cannot read {path}: {said}") from error
-    lacking = [name for name in (*_PLACE, "status", "test_accuracy") if name not in frame.columns]
+    score = "test_score" if "metric" in frame.columns else "test_accuracy"
+    lacking = [name for name in (*_PLACE, "status", score) if name not in frame.columns]
     if lacking:
         raise StoreError(f"{path} is no table of trials: it lacks the columns {', '.join(lacking)}")
     for name, near in frame.attrs.get("near", {}).items():
         declare_near(name, near)
     try:
-        return conform(frame, TRIAL)
+        return with_scores(conform(frame, TRIAL))
     except DataError as error:
         raise StoreError(f"{path}: {error}") from error
 
@@ -240,6 +242,8 @@ def load_correctness(folder: str | Path) -> dict[str, np.ndarray]:
     found = {}
     for record in read_records(folder):
         if record["kind"] == "trial" and record["row"]["status"] == "ok":
+            if record["row"].get("test_accuracy") is None:
+                continue  # of another kind than single labels: no example is right or wrong
             try:
                 found[record["key"]] = unpack(record["detail"]["correct"], record["row"]["n_test"])
             except (KeyError, TypeError, ValueError) as error:

@@ -24,6 +24,7 @@ from bench.model_files import path_of, weights_path
 from bench.predictions import PREDICTIONS, save_predictions
 from bench.records import describe_error, failed_trial, listed, row_of
 from bench.registry import MEASURES
+from bench.schema import metric_column
 from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
 from bench.suite.packing import HELD, place_of, shared
@@ -36,12 +37,13 @@ from bench.tasks.standardise import standardise
 from bench.training.cuts import Cuts, Frozen
 from bench.training.data import Data, prepare
 from bench.training.fit import Fitted, fit
-from bench.training.judge import Judge
-from bench.training.lanes import Lane, Layout, Tested, evaluate
+from bench.training.judge import Judge, storable
+from bench.training.lanes import Lane, Layout, Stream, Tested, evaluate, source_head, stream_of
 from bench.training.loop import Start
 from bench.training.precision import computing
 from bench.training.protocol import Pool, Split, pool_order, reading_order, split_pool
-from bench.training.weighted import Companion, SourceFacts, Weigh, add_companion
+from bench.training.step import own_modules
+from bench.training.weighted import SourceFacts, Weigh, add_head
 from bench.transfer.start import copy_blocks, copy_head, trainable_parameters
 from bench.trial import SCHEMA_VERSION, Card, Check, SourceModel, Trial, named_shapes
 from bench.triangle import Strategy
@@ -166,7 +168,8 @@ class Runner:
 
     def train_sources(self, models: Sequence[SourceModel]) -> list[dict[str, Any]]:
         """Train and keep source models of one shape."""
-        layout = self._layout(models[0].backbone, models[0].shape)
+        how = self.plan.source_method(models[0].source)
+        layout = Layout(self.plan.lanes(models[0].backbone, models[0].shape, how=how), self.memory)
         with computing(self.plan.suite.precision, self.device):
             found = train_sources(self.plan, models, self.task, self.device, layout)
         records = []
@@ -229,18 +232,22 @@ class Runner:
         shape = plan.input_shape(first.target)
         target = self.task(first.target, shape, plan.standardised_by(first.target, first.target))
         strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
-        layout, judge = self._layout(first.backbone, shape, strategy), Judge.of(target.kind, None, target.classes)
+        layout, judge = self._layout(first.backbone, shape, strategy), self._judge(target)
         lanes = [self._lane(trial, target) for trial in trials]
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
         with computing(plan.suite.precision, self.device):
             if strategy.trained:
-                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps, judge)
+                probe = plan.probe(strategy, first.target, first.backbone)
+                fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps, judge, probe)
             tested = evaluate(lanes, untouched, layout, judge, plan.suite.predictions)
         seconds = (time.perf_counter() - began) / len(trials)
         records = [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
         if plan.suite.predictions:
             self._keep_predictions(target, records, tested)
         return records
+
+    def _judge(self, target: Task) -> Judge:
+        return Judge.of(target.kind, self.plan.suite.metric, target.classes)
 
     def _keep_predictions(self, target: Task, records: Sequence[dict[str, Any]], tested: Sequence[Tested]) -> None:
         """Keep what finished trials predicted in one file, which their records then name."""
@@ -259,59 +266,88 @@ class Runner:
         network = self._fresh(trial, target)
         data = self._target_data(network, trial.target, target, plan.standardised_by(trial.target, trial.target))
         recipe, size = plan.suite.recipe, trial.target_size
-        order = self._orders.get(
-            (data.fingerprint, trial.seed), lambda: pool_order(target.strata, data.fingerprint, trial.seed)
-        )
+        order = self._order(trial, data)
         split = Split(order[:0], order[:0])
         if strategy.trained:
             pool = Pool.of(target)
             split = split_pool(pool, data.fingerprint, size, trial.seed, recipe, target.classes, order)
-        start, frozen, weigh = Start(), None, None
-        if strategy.joint:
-            weigh = self._beside(trial, network, data, split)
-        elif trial.model:
+        lane = Lane(network, data, split, size, trial.seed, place=place_of(plan, trial), how=strategy.how)
+        if strategy.trained:
+            self._beside(trial, lane)
+        if trial.model and not strategy.only_examples:
             source = self.source(trial.model)
-            start = self._start(network, strategy, source, target)
+            lane.start = self._start(lane, strategy, source, target)
             order, count = reading_order(order, split, size, target.n_val if recipe.validation == "given" else 0)
-            frozen = Frozen(self._cuts, trial.model.key, source.network, data, order, trial.seed, count)
+            lane.frozen = Frozen(self._cuts, trial.model.key, source.network, data, order, trial.seed, count)
         adapt(network, strategy, data.fingerprint, plan.backbones[trial.backbone].identity(), trial.seed)
-        return Lane(network, data, split, size, trial.seed, start, frozen, place_of(plan, trial), weigh)
+        return lane
 
-    def _beside(self, trial: Trial, network: Backbone, data: Data, split: Split) -> Weigh:
-        """Return a source that is trained on beside the target, with a head for its labels."""
+    def _order(self, trial: Trial, data: Data) -> np.ndarray:
+        """Return the order of a target's pool, of which a size is a prefix."""
+        target = self._read(trial.target)
+        known = data.fingerprint, trial.seed
+        return self._orders.get(known, lambda: pool_order(target.strata, *known))
+
+    def _beside(self, trial: Trial, lane: Lane) -> None:
+        """Give a lane what its method asks for: sources with heads for their labels, unlabelled examples, modules."""
+        how = lane.how
+        if how.sources:
+            self._add_source(trial, lane)
+        if how.unlabelled:
+            lane.unlabelled = self._unlabelled(trial, lane)
+        identity = (lane.data.fingerprint, self.plan.backbones[trial.backbone].identity(), trial.seed)
+        own_modules(lane, self.plan.classes(trial.target), *identity)
+
+    def _add_source(self, trial: Trial, lane: Lane) -> None:
+        """Let a lane see a source's examples, with a head for their labels."""
         model, recipe = trial.model, self.plan.suite.source_recipe
         source = self.task(model.source, model.shape, model.standardised_by)
-        other = self._target_data(network, model.source, source, model.standardised_by)
+        other = self._target_data(lane.network, model.source, source, model.standardised_by)
         identity = (other.fingerprint, len(source.y), model.seed)
         pool, seed = Pool.of(source), model.seed
         examples = split_pool(pool, other.fingerprint, len(source.y), seed, recipe, source.classes).train
-        labels = torch.as_tensor(source.y[examples], device=self.device)
-        companion = Companion(other, examples, labels, recipe.batch_size, identity)
-        add_companion(network, len(source.classes), derive("companion head", *identity))
-        spec = self.plan.weightings[model.weighting]
-        return Weigh(spec, SourceFacts.of(source), companion, True, (data, split.train))
+        stream = stream_of(other, examples, recipe.batch_size, identity)
+        add_head(lane.network, source_head(len(lane.sources)), other.head, source.classes,
+                 derive("companion head", *identity))  # fmt: skip
+        lane.sources += (stream,)
+        if lane.weigh is None and not trial.model.trained:
+            spec = self.plan.weightings[model.weighting]
+            lane.weigh = Weigh(spec, SourceFacts.of(source), None, True, (lane.data, lane.split.train))
+
+    def _unlabelled(self, trial: Trial, lane: Lane) -> Stream:
+        """Return the examples of the target's pool that a method sees without their labels."""
+        order = self._order(trial, lane.data)
+        rest = order[trial.target_size :]
+        rest = rest[~np.isin(rest, lane.split.validation)][: self.plan.unlabelled(trial.target, trial.target_size)]
+        return stream_of(lane.data, rest, self.plan.suite.recipe.batch_size, (*lane.identity, "unlabelled"))
 
     def _record(self, trial: Trial, lane: Lane, fitted: Fitted, tested: Tested, seconds: float) -> dict[str, Any]:
         """Return what the ledger keeps of a trial."""
         error = fitted.error
         look = tested.look
-        if error is None and not np.isfinite(look.loss):
+        if error is None and not np.isfinite(look.loss) and lane.data.head.has_loss:
             error = TrialError(f"the test loss is {look.loss}; the model diverged")
         if error is not None:
             return failed_trial(self.plan, trial, *describe_error(error), seconds)
         row = row_of(self.plan, trial) | {
             "status": "ok",
-            "test_accuracy": None if np.isnan(look.accuracy) else look.accuracy,
-            "test_loss": look.loss,
+            "test_accuracy": storable(look.accuracy),
+            "test_loss": storable(look.loss),
             "val_accuracy": fitted.val_accuracy,
-            "val_loss": fitted.val_loss,
+            "val_loss": storable(fitted.val_loss),
+            "test_score": storable(look.score),
+            "val_score": storable(fitted.val_score),
+            **{metric_column(name): storable(score) for name, score in look.scores.items()},
             "learning_rate": fitted.learning_rate,
             "steps": fitted.steps,
             "best_step": fitted.best_step,
             "learning_rates": listed(fitted.rates),
             "collapsed_rates": listed(fitted.collapsed),
+            "head_strength": fitted.head_strength,
+            "head_strengths": listed(fitted.strengths),
+            "head_gradient": fitted.head_gradient,
             "train_loss": fitted.train_loss,
-            "constant_loss": fitted.constant_loss,
+            "constant_loss": storable(fitted.constant_loss),
             "cut": fitted.cut,
             "trainable_parameters": trainable_parameters(lane.network, self.plan.strategy(trial)),
             "n_test": len(tested.predicted),
@@ -320,7 +356,10 @@ class Runner:
             "seconds": seconds,
             **self._of_source(trial, fitted),
         }
-        detail = {"curve": fitted.curve} | ({} if tested.correct is None else {"correct": pack(tested.correct)})
+        detail = {"curve": [[*point[:4], storable(point[4])] for point in fitted.curve]}
+        if look.by_class:
+            detail["by_class"] = {name: [_rounded(v) for v in values] for name, values in look.by_class.items()}
+        detail |= {} if tested.correct is None else {"correct": pack(tested.correct)}
         record = {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": detail}
         return record | {"source_model": trial.model.key} if trial.model else record
 
@@ -328,16 +367,15 @@ class Runner:
         """Return the columns of a row that the source decides."""
         if trial.model is None:
             return {"source_accuracy": None}
-        if trial.model.joint:
+        if not trial.model.trained:
             self._keep_weights(fitted.weights, trial.key)
             return {"source_accuracy": None, **fitted.weights.summary()}
         source = self.source(trial.model)
         return {"source_accuracy": source.accuracy, **source.weights}
 
-    def _start(self, network: Backbone, strategy: Strategy, source: LoadedSource | None, target: Task) -> Start:
+    def _start(self, lane: Lane, strategy: Strategy, source: LoadedSource, target: Task) -> Start:
         """Copy what the strategy copies; say what was, for the optimiser."""
-        if source is None:
-            return Start()
+        network = lane.network
         copy_blocks(network, source.network, strategy.transfer)
         if strategy.keep_head:
             copy_head(network, source.network, tuple(target.classes), source.classes)
@@ -362,6 +400,11 @@ def _trial_batch(shape: tuple[Any, ...], ids: Mapping[str, int]) -> Rows:
 
     named = named_shapes(shape)
     return Batch({name: two(part, ids[name]) for name, part in named.items()}) if named else two(shape, ids[""])
+
+
+def _rounded(value: float) -> float | None:
+    """Return a class's value to four digits, as its record keeps it: there may be many."""
+    return None if not np.isfinite(value) else float(f"{value:.4g}")
 
 
 def _room(path: Path) -> Path:

@@ -21,7 +21,14 @@ LEVEL = 0.95  # of the intervals of measured similarity
 FAR_LOSS = 10.0  # times a constant prediction's loss: more than a model has that learned its examples by heart
 SCRATCH = "scratch"
 BY_TARGET, BY_OWN = "target", "each"  # of the column standardised_by, beside the names of tasks
+ACCURACY = "accuracy"  # the metric of rows that name none
+POINTS = "points"  # hundredths of a bounded score: the unit of its gaps
 VERDICTS = ("negative", "positive", "equivalent", "inconclusive")
+
+
+def metric_column(name: str) -> str:
+    """Name the column of a metric's score on the test set."""
+    return f"test_{name.replace('-', '_')}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,10 @@ MEASURES: tuple[Column, ...] = (
     Column("leep", "float64", "LEEP score of the source model on the target, nats, at most 0 (best)", near="high"),
 )
 
+OTHER_METRICS = (
+    "balanced-accuracy", "macro-f1", "auroc", "log-loss", "expected-calibration-error", "r2", "mae",
+    "mean-average-precision",
+)  # fmt: skip
 ENDS = ("_low", "_high")  # of a measure's columns with its 95 % interval, which older rows lack
 _DECLARED: dict[str, str] = {}
 
@@ -72,11 +83,18 @@ TRIAL: tuple[Column, ...] = (
     Column("val_accuracy", "float64", "Accuracy on the validation data, fraction; what choices are made by"),
     Column("val_loss", "float64", "Mean cross-entropy on the validation data, nats"),
     Column("learning_rate", "float64", "Learning rate chosen on validation data"),
-    Column("steps", "Int64", "Optimiser steps taken in the chosen run"),
+    Column("steps", "Int64", "Optimiser steps taken in the chosen run; 0 where the head alone was solved"),
     Column("best_step", "Int64", "Step whose weights were kept, chosen on validation data"),
     Column("learning_rates", "string", "Learning rates that were tried"),
     Column(
         "collapsed_rates", "string", "Those at which training collapsed: it ended no better than a constant prediction"
+    ),
+    Column("head_strength", "float64", "Strength of a solved head's L2 penalty; missing where heads were stepped"),
+    Column("head_strengths", "string", "Strengths that were tried; missing where the learning rate was chosen"),
+    Column(
+        "head_gradient",
+        "float64",
+        "Gradient's norm at a solved head, relative to that at the best constant prediction; the solver stops at 1e-6",
     ),
     Column("train_loss", "float64", "Training loss of the last batch before the weights that were kept, nats"),
     Column("constant_loss", "float64", "Training loss of the best constant prediction (entropy of the labels), nats"),
@@ -104,6 +122,8 @@ TRIAL: tuple[Column, ...] = (
         'Task whose train pool gave mean and spread to the tables of the trial: "target", a name, or "each" its own; '
         "missing where inputs are taken as they are",
     ),
+    Column("method", "string", "What a step minimised; missing for the head's loss of the labelled examples"),
+    Column("n_unlabelled", "Int64", "Target examples whose inputs the method saw without their labels"),
     Column("adapt", "string", "What trained above the frozen depth; missing for everything"),
     Column("validation", "string", "Where validation data came from"),
     Column("n_test", "Int64", "Test examples"),
@@ -115,6 +135,11 @@ TRIAL: tuple[Column, ...] = (
     Column("error", "string", "What went wrong in a failed trial"),
     Column("traceback", "string", "Where a failed trial's traceback is kept"),
     Column("key", "string", "Digest of everything that decides the trial's result"),
+    Column("metric", "string", "Metric that models are chosen and judged by; more is better"),
+    Column("metric_unit", "string", '"points" (hundredths) of a bounded metric, "nats", ...; "": that of the target'),
+    Column("test_score", "float64", "The metric on the target's test set; of an error, minus its value"),
+    Column("val_score", "float64", "The metric on the validation data; what choices are made by"),
+    *(Column(metric_column(name), "float64", f"{name} on the test set, more being better") for name in OTHER_METRICS),
     *MEASURES,
 )
 
@@ -130,7 +155,7 @@ COMPARISON: tuple[Column, ...] = (
     Column("n_seeds", "Int64", "Seeds for which both arms have a result"),
     Column("scratch_accuracy", "float64", "Mean test accuracy of training from scratch, fraction"),
     Column("transfer_accuracy", "float64", "Mean test accuracy of the transfer, fraction"),
-    Column("ntg", "float64", "Negative transfer gap, scratch minus transfer, fraction; above 0 is harm"),
+    Column("ntg", "float64", "Negative transfer gap, scratch minus transfer by the metric; above 0 is harm"),
     Column("ntg_low", "float64", "Lower end of the gap's confidence interval (paired t), not corrected"),
     Column("ntg_high", "float64", "Upper end of the gap's confidence interval (paired t), not corrected"),
     Column("p_value", "float64", "Two-sided p value of no gap, not corrected"),
@@ -154,8 +179,15 @@ COMPARISON: tuple[Column, ...] = (
     ),
     Column("n_one_class", "Int64", "Of these seeds, those where the transfer predicts one class for all test examples"),
     Column("n_scratch_one_class", "Int64", "Of these seeds, those where scratch does"),
+    Column("metric", "string", "Metric that models are chosen and judged by; more is better"),
+    Column("metric_unit", "string", '"points" (hundredths) of a bounded metric, "nats", ...; "": that of the target'),
+    Column("scratch_score", "float64", "Mean of the metric on the test set, of training from scratch"),
+    Column("transfer_score", "float64", "Mean of the metric on the test set, of the transfer"),
     *MEASURES,
 )
+
+# What rows say of metrics since there are several: the rest of a row decides it.
+SCORES = ("metric", "metric_unit", "test_score", "val_score", *map(metric_column, OTHER_METRICS))
 
 # Written beside a row whose depth was chosen on validation data; they describe, and measure nothing.
 CHOSEN = ("chosen_transfer_depth", "chosen_frozen_depth")
@@ -237,7 +269,8 @@ def _settle(values: pd.Series) -> pd.Series:
 def similarity_columns(frame: pd.DataFrame) -> list[str]:
     """Name the columns of `frame` that measure similarity: the built-in ones, then a user's own.
 
-    A user's own is any column of numbers that neither table's schema lists and that is no end of an interval.
+    A user's own is any column of numbers that neither table's schema lists and that is neither an end of an
+    interval nor a score on a test set.
     """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -247,6 +280,7 @@ def similarity_columns(frame: pd.DataFrame) -> list[str]:
         name
         for name in frame.columns
         if name not in known
+        and not name.startswith("test_")
         and not any(name.endswith(end) and name.removesuffix(end) in frame.columns for end in ENDS)
         and is_numeric_dtype(frame[name])
         and not is_bool_dtype(frame[name])

@@ -31,7 +31,8 @@ from bench.training.data import Data, prepare
 from bench.training.fit import fit
 from bench.training.lanes import Lane, Layout, evaluate
 from bench.training.protocol import Pool, split_pool
-from bench.training.weighted import SourceFacts, Weigh, add_companion, meta_set
+from bench.training.step import own_modules
+from bench.training.weighted import TARGET_HEAD, SourceFacts, Weigh, add_head, meta_set
 from bench.trial import SourceModel
 from bench.triangle import Phase
 from bench.weighting.kept import Weights
@@ -150,8 +151,10 @@ class _Lanes:
             network = network.to(memory_format=torch.channels_last)
         data = self._data(network, model.source, task, model.standardised_by)
         split = split_pool(Pool.of(task), fingerprint, len(task.y), model.seed, plan.suite.source_recipe, task.classes)
-        weigh = self._weigh(model, task, network)
-        return Lane(network, data, split, len(task.y), model.seed, place=place_of(plan, model), weigh=weigh)
+        lane = Lane(network, data, split, len(task.y), model.seed, place=place_of(plan, model))
+        lane.weigh, lane.how = self._weigh(model, task, network), plan.source_method(model.source)
+        own_modules(lane, task.classes, *identity)
+        return lane
 
     def _data(self, network: Backbone, name: str, task: Task, by: str | None) -> Data:
         key, fingerprint = (name, task.shape, by), self.plan.card(name).fingerprint
@@ -176,7 +179,7 @@ class _Lanes:
         identity = (data.fingerprint, size, seed)
         meta = meta_set(spec, data, labelled, target.classes, task.classes, recipe.batch_size, identity)
         if spec.own_head:
-            add_companion(network, len(target.classes), derive("companion head", *identity, model.seed))
+            add_head(network, TARGET_HEAD, data.head, target.classes, derive("companion head", *identity, model.seed))
         return Weigh(spec, SourceFacts.of(task), meta)
 
 
@@ -184,7 +187,7 @@ def save_source(network: Backbone, record: dict[str, Any], path: Path) -> dict[s
     """Keep a source model as safetensors, whole or not at all; return its record with the file's digest."""
     from safetensors.torch import save_file
 
-    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("companion.")}
+    own = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("beside.")}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in own.items()}
     described = {name: record[name] for name in ("key", "classes", "source_accuracy", "weights")}
     described["digest"] = _content_digest(described, state)

@@ -172,8 +172,8 @@ class SourceModel:
         What the suite calls it.
     meta : Meta or None
         The target's examples that the weighting learns from; None where it needs none.
-    joint : bool
-        Whether there is no model of its own: the source is trained on beside the target.
+    trained : bool
+        Whether there is such a model; if not, the source's examples alone are used, beside the target's.
     standardised_by : str or None
         Task whose train pool standardises the source's table; None where its inputs are taken as they are.
     """
@@ -185,7 +185,7 @@ class SourceModel:
     weighting: str
     seed: int
     meta: Meta | None = None
-    joint: bool = False
+    trained: bool = True
     standardised_by: str | None = None
 
 

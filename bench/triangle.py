@@ -20,8 +20,8 @@ _PER_LANE = {"per_lane": True}
 
 
 @dataclass(frozen=True)
-class Adapt:
-    """What trains above the frozen depth: a registered adaptation with its arguments.
+class Choice:
+    """Something registered, with its arguments.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Adapt:
         Whether several such trainings can share a stack.
     """
 
-    name: str = "full"
+    name: str
     given: str = "{}"
     version: int = 1
     lanes: bool = True
@@ -49,8 +49,39 @@ class Adapt:
         said = ",".join(f"{name}={value}" for name, value in self.arguments.items())
         return f"{self.name}:{said}" if said else self.name
 
+    @property
+    def identity(self) -> list[Any]:
+        """What decides the result."""
+        return [self.name, self.version, self.arguments]
 
-FULL = Adapt()
+
+@dataclass(frozen=True)
+class Adapt(Choice):
+    """What trains above the frozen depth: an adaptation."""
+
+
+@dataclass(frozen=True)
+class How(Choice):
+    """What a step minimises: a method.
+
+    Parameters
+    ----------
+    sources, unlabelled : bool
+        Whether it takes batches of the sources' examples, and of target examples without their labels.
+    copied : bool
+        Whether it only makes a difference to copied blocks that train.
+    kinds : tuple of str
+        The kinds of task that it serves; empty for all.
+    """
+
+    sources: bool = False
+    unlabelled: bool = False
+    copied: bool = False
+    kinds: tuple[str, ...] = ()
+
+
+FULL, PLAIN = Adapt("full"), How("plain")
+JOINT = How("joint", sources=True)
 
 
 @dataclass(frozen=True)
@@ -93,9 +124,8 @@ class Strategy:
         Learning rate of copied blocks relative to new ones; None leaves it to the recipe.
     steps : float
         Step budget relative to the recipe's: above 1 only for longer arms.
-    joint : bool
-        Whether source examples are trained on beside the target's from the start, through the same blocks
-        and a head of their own; nothing is copied then.
+    how : How
+        What a step minimises: the head's loss of the labelled examples by default. The suite's `method` sets it.
     adapt : Adapt
         What trains above the frozen depth; everything by default. The suite's `adapt` sets it.
 
@@ -111,7 +141,7 @@ class Strategy:
     keep_head: bool = field(default=False, metadata=_PER_LANE)
     copied_lr: float | None = field(default=None, metadata=_PER_LANE)
     steps: float = 1.0
-    joint: bool = False
+    how: How = PLAIN
     adapt: Adapt = FULL
 
     def __post_init__(self) -> None:
@@ -140,8 +170,6 @@ class Strategy:
             raise BenchError(f"{where}: copied_lr must be above 0; freeze the blocks instead")
         if self.steps <= 0:
             raise BenchError(f"{where}: steps must be above 0")
-        if self.joint and (self.transfer or self.keep_head):
-            raise BenchError(f"{where}: joint training starts from scratch: transfer must be 0, with a new head")
 
     @property
     def frozen(self) -> int:
@@ -151,7 +179,12 @@ class Strategy:
     @property
     def uses_source(self) -> bool:
         """Whether a source enters at all: by what is copied from its model, or by its examples."""
-        return self.transfer > 0 or self.joint
+        return self.transfer > 0 or self.how.sources
+
+    @property
+    def only_examples(self) -> bool:
+        """Whether of a source only its examples are used: there is no source model then."""
+        return self.how.sources and self.transfer == 0
 
     @property
     def trained(self) -> bool:
@@ -165,7 +198,8 @@ class Strategy:
         What trains nothing is tested at the cut of its transfer depth, which all of them must share then.
         """
         common = tuple(getattr(self, f.name) for f in fields(self) if not f.metadata.get("per_lane"))
-        return common if self.trained else (*common, self.transfer)
+        # What is copied is one thing for all lanes where a method may look at it.
+        return common if self.trained and self.how == PLAIN else (*common, self.transfer, self.keep_head)
 
     def identity(self) -> dict[str, Any]:
         """What decides the result: everything but the name."""
@@ -177,10 +211,12 @@ class Strategy:
             "copied_lr": self.copied_lr if any(p.freeze < self.transfer for p in self.path) else None,
             "steps": self.steps,
         }
-        if self.joint:
-            identity["joint"] = True
+        if self.how == JOINT:
+            identity["joint"] = True  # as keys have it that are older than methods
+        elif self.how != PLAIN:
+            identity["method"] = self.how.identity
         if self.adapt != FULL:
-            identity["adapt"] = [self.adapt.name, self.adapt.version, self.adapt.arguments]
+            identity["adapt"] = self.adapt.identity
         return identity
 
 

@@ -13,6 +13,7 @@ from bench.errors import DataError
 from bench.results import load_results
 from bench.rows import CHUNK, Row, Rows, read_row
 from bench.schema import TRIAL, conform
+from bench.scores import with_scores
 from bench.store import LEDGER, encode, read_records, read_stored
 from bench.trial import SCHEMA_VERSION
 
@@ -81,7 +82,7 @@ def in_full(records: list[dict]) -> tuple[pd.DataFrame, int]:
     kept = [row for row in rows.values() if row["context"] == latest[row["suite"]]]
     for row in kept:
         row |= values.get(tuple(row[name] for name in MODEL), {})
-    frame = conform(kept, TRIAL).sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
+    frame = with_scores(conform(kept, TRIAL)).sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
     return frame, len(rows) - len(kept)
 
 

@@ -35,8 +35,9 @@ class Backbone(nn.Module):
         tensor has there -> ours, so that its state dicts can be read.
     integers : bool
         Whether it takes token ids, int64 of shape (N, T), which :meth:`prepare` then leaves as they are.
-    companion : Module or None
-        A second head on the same blocks, for the labels of another task that is trained on beside.
+    beside : ModuleDict
+        Further modules that learn while it is trained, and are no part of the model that comes of it: heads for
+        the labels of other tasks, and what a method owns.
     published_head : Linear, optional
         The classifier that came with published weights. It is kept beside the network, not in it: it
         is neither trained nor counted nor saved unless it is made the head.
@@ -56,7 +57,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleDict(blocks)
         self.head: nn.Module = nn.Identity()
-        self.companion: nn.Module | None = None
+        self.beside = nn.ModuleDict()
         self.width = width
         self.mean, self.std = tuple(mean), tuple(std)
         self.original_names = dict(original_names or {})
@@ -117,10 +118,10 @@ class Backbone(nn.Module):
                 x = Batch(x)
         return x
 
-    def forward(self, x: Rows, start: int = 0, companion: bool = False) -> Tensor:
-        """Return logits, shape (N, classes), for activations at the cut after block `start`."""
-        head = self.companion if companion else self.head
-        return head(self.run_blocks(x, start))
+    def forward(self, x: Rows, start: int = 0, head: str | None = None) -> Any:
+        """Return outputs of the head or one beside it, shape (N, K), of activations at the cut `start`."""
+        module = self.head if head is None else self.beside[head]
+        return module(self.run_blocks(x, start))
 
     def freeze(self, depth: int) -> Backbone:
         """Freeze the first `depth` blocks entirely, and of the others what is in `fixed`; returns self.

@@ -214,7 +214,7 @@ def _check_lanes(subject: _Subject, network: Backbone) -> Iterator[str]:
     stack.load([values(single) for single in singles])
     stack.network.eval()
     x = subject.inputs(network).double()
-    together = stack.logits(stack.arrange(torch.stack([x * (1 + lane) for lane in range(len(singles))])))
+    together = stack.outputs(stack.arrange(torch.stack([x * (1 + lane) for lane in range(len(singles))])))
     together.square().mean((1, 2)).sum().backward()
     grads = [p.grad for p in stack.network.parameters()]
     for lane, single in enumerate(singles):

@@ -11,7 +11,8 @@ Within a stack, features lie lane after lane in dimension 1: (N, lanes * C, ...)
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -151,8 +152,8 @@ class Stack:
             blocks = {name: _laned(block, lanes) for name, block in template.blocks.items()}
             self.network = Backbone(blocks, template.width * lanes, template.mean, template.std)
             self.network.head = _laned(template.head, lanes, head=True)
-            if template.companion is not None:
-                self.network.companion = _laned(template.companion, lanes, head=True)
+            for name, module in template.beside.items():
+                self.network.beside[name] = _laned(module, lanes, head=True)
             self.network.fixed, self.network.added = template.fixed, template.added
         self._tensors = list(self.network.state_dict(keep_vars=True).values())
         self._dropouts = [m for m in self.network.modules() if isinstance(m, _Dropout)]
@@ -199,10 +200,25 @@ class Stack:
         return self
 
     def trained(self, depth: int) -> list[list[Tensor]]:
-        """Return what trains above the cut, of each block, the head and, where there is one, its companion."""
-        heads = [self.network.head, self.network.companion]
-        modules = [*self.network.block_list()[depth:], *(head for head in heads if head is not None)]
+        """Return what trains above the cut: of each block, of the head and of each module beside it."""
+        modules = [*self.network.block_list()[depth:], self.network.head, *self.network.beside.values()]
         return [[p for p in module.parameters() if p.requires_grad] for module in modules]
+
+    @contextmanager
+    def settled(self, restore: bool = True) -> Iterator[None]:
+        """Leave running statistics as they were, where the main task's pass alone should move them."""
+        # By `data`: a graph that is still needed holds them, and in training mode does not read them.
+        buffers = [buffer.data for buffer in self.network.buffers()] if restore else []
+        before = [buffer.clone() for buffer in buffers]
+        yield
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+
+    def by_lane(self, activations: Any) -> Any:
+        """Give activations, shape (N, lanes * C, ...), an axis of lanes: (lanes, N, C, ...)."""
+        if self.lanes > 1:
+            return activations.unflatten(1, (self.lanes, -1)).transpose(0, 1)
+        return self.with_lanes(activations)
 
     def arrange(self, rows: Rows) -> Any:
         """Bring inputs (lanes, N, C, ...) to the form that the networks take, (N, lanes * C, ...).
@@ -219,10 +235,16 @@ class Stack:
         arranged = rows.transpose(0, 1).flatten(1, 2)
         return arranged.contiguous(memory_format=torch.channels_last) if arranged.ndim == 4 else arranged
 
-    def logits(self, x: Rows, start: int = 0, companion: bool = False, network: nn.Module | None = None) -> Tensor:
-        """Return logits, shape (lanes, N, classes), for arranged activations at the cut `start`.
+    def outputs(self, x: Rows, start: int = 0, head: str | None = None, network: nn.Module | None = None) -> Any:
+        """Return outputs, shape (lanes, N, K), for arranged activations at the cut `start`.
 
-        Of the companion head where asked for, and of a `network` with other values where one is given.
+        Of a head beside the main one where its name is given, and of a `network` with other values likewise.
+        Where they are no tensor, of one network, they come in a list of one.
         """
-        out = (network or self.network)(x, start=start, companion=companion)
-        return out.unsqueeze(0) if self.lanes == 1 else out
+        return self.with_lanes((network or self.network)(x, start=start, head=head))
+
+    def with_lanes(self, outputs: Any) -> Any:
+        """Give one network's outputs an axis of lanes."""
+        if self.lanes > 1:
+            return outputs
+        return outputs.unsqueeze(0) if isinstance(outputs, Tensor) else [outputs]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bench.report.material import Part
+    from bench.scores import Scale
     from bench.stats.difference import Difference
 
 SHOWN = 10
@@ -197,17 +198,27 @@ def _counts(found: Difference, table: str) -> str:
 
 def _largest(found: Difference) -> list[str]:
     """Name the trials that changed most beyond noise."""
+    from bench.scores import Scale, metrics_of, scale_of
     from bench.stats.difference import BEYOND
 
     beyond = found.trials[found.trials["state"] == BEYOND]
+    a, b = (name if name in beyond else name.replace("score", "accuracy") for name in ("score_a", "score_b"))
+    scales = {name: scale_of(beyond[beyond["metric"] == name]) for name in metrics_of(beyond)}
     order = beyond["change"].abs().sort_values(ascending=False, kind="stable").index
     lines = [
-        f"{_place(row)}, seed {row['seed']}: {100 * row['accuracy_a']:.1f} % -> {100 * row['accuracy_b']:.1f} %"
+        f"{_place(row)}, seed {row['seed']}: {scale.score(row[a])} -> {scale.score(row[b])}{_by(scale)}"
         for row in beyond.loc[order[:SHOWN]].to_dict("records")
+        for scale in [scales.get(row.get("metric"), Scale())]
     ]
     return lines + (
         [f"... and {len(beyond) - SHOWN:,} more beyond noise (--json has all)"] if len(beyond) > SHOWN else []
     )
+
+
+def _by(scale: Scale) -> str:
+    from bench.schema import ACCURACY
+
+    return "" if scale.metric == ACCURACY else f" ({scale.label})"
 
 
 def _place(row: dict[str, Any]) -> str:

@@ -70,6 +70,26 @@ def {function}(depth, *, copied_lr=None):
         yield bench.point("{name}", k, k // 2, copied_lr=copied_lr)
 '''
 
+METHOD = '''\
+"""A method of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import bench
+
+
+@bench.method("{name}", version=1, lanes=True, copied=True)  # raise the version when its results change
+class {function}(bench.Method):
+    """Keep features near those of the start: pull copied weights back, each block by its own norm."""
+
+    def __init__(self, *, alpha=0.01):  # in a suite: method = {{ name = "{name}", alpha = 0.1 }}
+        self.alpha = alpha
+
+    def loss(self, step):  # with lanes=True tensors have a leading axis of lanes: sum over all other axes only
+        far = sum(
+            (parameter.now - parameter.start).flatten(1).norm(dim=1) for parameter in step.copied()
+        )
+        return step.batch.loss() + self.alpha * far
+'''
+
 ADAPTATION = '''\
 """An adaptation of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
 
@@ -155,6 +175,27 @@ def {function}(facts, *, sharpness=1.0):  # in a suite: {{ weighting = "{name}",
     return Easy(facts)
 '''
 
+METRIC = '''\
+"""A metric of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import numpy as np
+
+import bench
+
+
+@bench.metric("{name}", version=1)  # raise the version when its values change
+class {function}(bench.Metric):
+    """Accuracy on the rarest class that the test set has."""
+
+    kinds = ("single-label",)  # the kinds of task that it judges
+    bounded = True  # within -1 to 1; else say unit = "..." too, and a suite must say [statistics] margin
+
+    def score(self, truth):  # truth.targets, .predicted: (N,); .scores: log-probabilities (N, K); .classes: K names
+        counts = np.bincount(truth.targets, minlength=len(truth.classes))
+        rarest = np.where(counts > 0, counts, counts.max() + 1).argmin()
+        return float((truth.predicted == rarest)[truth.targets == rarest].mean())  # more is better
+'''
+
 
 def pair(
     name: Name,
@@ -184,6 +225,12 @@ def strategy(name: Name, folder: Into = Path()) -> None:
     _plugin(name, folder, STRATEGY, f'strategies = ["{name}"]')
 
 
+def method(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a method of your own, which says what a step minimises."""
+    used = f'strategies = [{{ strategy = "fine-tune", method = "{name}" }}]'
+    _plugin(name, folder, METHOD, used, _identifier(name).title().replace("_", ""))
+
+
 def adaptation(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: an adaptation of your own, which says what trains."""
     used = f'strategies = [{{ strategy = "fine-tune", adapt = "{name}" }}]'
@@ -209,6 +256,11 @@ def change(name: Name, folder: Into = Path()) -> None:
 def weighting(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: a weighting of source examples of your own."""
     _plugin(name, folder, WEIGHTING, f'weighting = ["{name}"]')
+
+
+def metric(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a metric of your own, which judges predictions."""
+    _plugin(name, folder, METRIC, f'metric = "{name}"', _identifier(name).title().replace("_", ""))
 
 
 def _plugin(name: str, folder: Path, text: str, used: str, function: str | None = None) -> None:

@@ -32,11 +32,19 @@ class Head(ABC):
         The primary metric where a suite names none.
     lanes : bool
         Whether outputs and targets are tensors, so that several trainings can share a stack.
+    has_loss : bool
+        Whether outputs in evaluation mode have a loss: those of a detector have none. Where a kind has neither
+        that nor predictions to score (`metric` is empty), validation looks at the method's own loss.
+    convex : bool
+        Whether the module is one linear layer, and the loss convex and twice differentiable in its outputs, so
+        that heads on frozen features can be solved.
     """
 
     kind: ClassVar[str]
     metric: ClassVar[str]
     lanes: ClassVar[bool] = True
+    has_loss: ClassVar[bool] = True
+    convex: ClassVar[bool] = False
 
     @abstractmethod
     def targets(self, y: Any, classes: Sequence[str], where: str) -> Any:

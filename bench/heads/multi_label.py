@@ -19,6 +19,7 @@ class MultiLabel(Head):
     """Targets are bools of shape (N, K), a column a label; outputs are logits, the loss binary cross-entropy."""
 
     metric = "mean-average-precision"
+    convex = True
 
     def targets(self, y: Any, classes: Sequence[str], where: str) -> np.ndarray:
         """Return targets as bools."""

@@ -25,6 +25,7 @@ class Regression(Head):
     """
 
     metric = "r2"
+    convex = True
 
     def targets(self, y: Any, classes: Sequence[str], where: str) -> np.ndarray:
         """Return targets as float64, shape (N, D)."""

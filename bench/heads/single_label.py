@@ -19,6 +19,7 @@ class SingleLabel(Head):
     """Targets are indices into the classes, int64 of shape (N,); outputs are logits, the loss cross-entropy."""
 
     metric = "accuracy"
+    convex = True
 
     def targets(self, y: Any, classes: Sequence[str], where: str) -> np.ndarray:
         """Return labels as int64, each the place of one of two or more classes."""

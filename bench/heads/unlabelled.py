@@ -19,6 +19,7 @@ class Unlabelled(Head):
     """Targets are zeros that mean nothing; only a method with a loss of its own can train on them."""
 
     metric = ""
+    has_loss = False
 
     def targets(self, y: Any, classes: Sequence[str], where: str) -> np.ndarray:
         """Return zeros."""

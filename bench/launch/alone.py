@@ -30,7 +30,7 @@ def find_unit(plan: Plan, key: str) -> Trial | SourceModel | None:
     for trial in plan.trials():
         if trial.key == key:
             return trial
-        if trial.model is not None and trial.model.key == key and not trial.model.joint:
+        if trial.model is not None and trial.model.key == key and trial.model.trained:
             return trial.model
     return None
 
@@ -63,7 +63,7 @@ def _runner(plan: Plan, unit: Trial | SourceModel, stored: Stored, folder: Path,
     with TemporaryDirectory(prefix="ntbench-") as scratch:
         work = Path(scratch)
         model = unit.model if isinstance(unit, Trial) else None
-        trained = model is not None and not model.joint and model.source not in plan.models
+        trained = plan.trains(model)
         kept = trained and is_intact(path_of(folder / "sources", model), stored.models.get(model.key, {}))
         for name in {*tasks_of(plan, unit), *(tasks_of(plan, model) if trained and not kept else ())}:
             if name in plan.tasks:

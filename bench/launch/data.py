@@ -10,6 +10,7 @@ from bench.errors import BenchError, Problem, SuiteError
 from bench.model_files import file_digest
 from bench.registry import HEADS
 from bench.store import Stored
+from bench.suite.metrics import metric_problems
 from bench.suite.model import Recipe, Suite
 from bench.suite.plan import Plan, Selection
 from bench.suite.ruled_out import ruled_out
@@ -161,7 +162,7 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
     from bench.tasks.fit import problem
     from bench.training.protocol import split_pool
 
-    problems = ruled_out(plan)
+    problems = ruled_out(plan) + metric_problems(plan, {name: pool.test for name, pool in pools.items()})
     for target, sources in plan.targets.items():
         card = plan.card(target)
         if card is None:

@@ -178,7 +178,7 @@ def _measurements(part: Part) -> Iterator[Measurement]:
     """
     seen: set[str] = set()
     for trial in part.trials() if part.plan.suite.measures else ():
-        if trial.model is None or trial.model.joint or trial.model.weighting != UNIFORM:
+        if trial.model is None or not trial.model.trained or trial.model.weighting != UNIFORM:
             continue
         unit = measurement(part.plan, trial.model, trial.target)
         if unit.key not in seen:
@@ -289,7 +289,7 @@ class _Run:
 
     def _status(self, model: SourceModel | None) -> str:
         """Return "ok", "failed" or "missing" for what a trial starts from."""
-        if model is None or model.joint or model.source in self.plan.models:
+        if not self.plan.trains(model):
             return "ok"
         return self.stored.models.get(model.key, {"status": "missing"})["status"]
 
@@ -297,7 +297,7 @@ class _Run:
         """Yield the source models to train: of missing trials, and of those `measured` whose files are gone."""
         seen: set[SourceModel] = set()
         for model in chain((trial.model for trial in self._missing_trials()), measured):
-            if model is None or model in seen or model.joint or model.source in self.plan.models:
+            if model in seen or not self.plan.trains(model):
                 continue
             seen.add(model)
             status, path = self._status(model), path_of(self.folder.sources, model)

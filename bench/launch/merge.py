@@ -19,6 +19,7 @@ from bench.holding import is_held
 from bench.identity import digest
 from bench.launch.folder import KEPT, LOGS
 from bench.model_files import file_digest
+from bench.schema import SCORES
 from bench.store import Damage, Ledger, ledgers, open_ledger, read_records, write_whole
 from bench.suite.specs import without_paths
 
@@ -29,7 +30,10 @@ _TIMINGS = ("seconds", "source_seconds")
 # Whether predictions are kept is no part of a suite, and in which file depends on what ran beside a trial; what
 # earlier versions did not say is derived from the rest.
 _BESIDE = ("predictions",)
-_LATER = {"row": ("majority_accuracy", "classes_predicted"), "card": ("test_counts", "n_val", "n_groups", "notes")}
+_LATER = {
+    "row": ("majority_accuracy", "classes_predicted", *SCORES),
+    "card": ("test_counts", "n_val", "n_groups", "notes"),
+}
 SUFFIXES = (".safetensors", ".npz")
 
 Name = tuple[str, str]  # kind and key

@@ -74,7 +74,8 @@ def _task_files(folder: Path) -> dict[str, Path]:
 def tasks_of(plan: Plan, member: Trial | SourceModel | Measurement | Check) -> Iterator[str]:
     """Yield the tasks whose data a member reads, those that standardise its tables included."""
     model, target = (member, None) if isinstance(member, SourceModel) else (member.model, member.target)
-    if model is member or isinstance(member, Measurement) or (model and model.joint):
+    sees_source = isinstance(member, Trial) and plan.strategy(member).how.sources
+    if model is member or isinstance(member, Measurement) or sees_source:
         yield model.source
         if model.standardised_by:
             yield model.standardised_by
@@ -88,6 +89,6 @@ def tasks_of(plan: Plan, member: Trial | SourceModel | Measurement | Check) -> I
 
 def _model(member: Trial | SourceModel | Measurement | Check) -> SourceModel | None:
     """Return the source model that a member loads."""
-    if isinstance(member, SourceModel) or member.model is None or member.model.joint:
+    if isinstance(member, SourceModel) or member.model is None or not member.model.trained:
         return None
     return member.model

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.report.grid import Cell, Grid, Source
-from bench.report.style import MARKS, points
+from bench.report.style import MARKS
+from bench.scores import Scale, scales_of
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -16,11 +17,18 @@ def legend(comparisons: pd.DataFrame, marks: dict[str, str] = MARKS) -> str:
     """Say how to read the table, with the settings that its verdicts were made with."""
     options = options_of(comparisons)
     return (
-        "Gap = accuracy from scratch minus accuracy after transfer, in points, mean over seeds; above 0 is harm. "
+        f"{gap_text(comparisons, ', mean over seeds')}; above 0 is harm. "
         f"{marks['negative']} negative, {marks['positive']} positive, {marks['equivalent']} equivalent "
-        f"(within {margin_text(options['margin'])}), {marks['inconclusive']} inconclusive; "
+        f"(within {margin_text(options['margin'], comparisons)}), {marks['inconclusive']} inconclusive; "
         f"{judged(comparisons)}. n: blocks transferred, f: blocks frozen."
     )
+
+
+def gap_text(comparisons: pd.DataFrame, how: str = "") -> str:
+    """Say what a gap is, for each metric of the comparisons; `how` follows its unit."""
+    scales = scales_of(comparisons)
+    said = [f"{s.label} from scratch minus {s.label} after transfer, in {s.units}{how}" for s in scales]
+    return f"Gap = {'; or '.join(said)}"
 
 
 def judged(comparisons: pd.DataFrame) -> str:
@@ -36,8 +44,8 @@ SHOWN_ARMS = 6
 
 def caption(grid: Grid) -> str:
     """Say what scratch and a constant prediction reach, which arms are no better, and how sources are sorted."""
-    accuracy, seeds = grid.scratch
-    reached = f"Scratch {100 * accuracy:.1f} % ({_seeds(seeds)})" if seeds else "No pair of trials was completed"
+    _, seeds = grid.scratch
+    reached = f"Scratch {grid.reached} ({_seeds(seeds)})" if seeds else "No pair of trials was completed"
     constant = "" if grid.majority is None else f"; always the majority class {100 * grid.majority:.1f} %"
     return f"{reached}{constant}. Sources {grid.order}.{_one_class(grid)}"
 
@@ -56,12 +64,12 @@ def _seeds(n: int) -> str:
 
 
 def cell_text(cell: Cell | None, marks: dict[str, str] = MARKS, decimals: int = 1) -> str:
-    """Write one cell: the gap in points with the mark of its verdict."""
+    """Write one cell: the gap with the mark of its verdict."""
     if cell is None:
         return ""
     if not cell.measured:
         return "failed" if cell.n_failed else "none"
-    return points(cell.ntg, decimals) + marks[cell.verdict]
+    return cell.scale.gap(cell.ntg, decimals) + marks[cell.verdict]
 
 
 def distance_text(value: float | None) -> str:
@@ -76,7 +84,7 @@ def distance_interval(source: Source) -> str:
     return f"{distance_text(source.distance)} [{distance_text(source.low)}, {distance_text(source.high)}]"
 
 
-def margin_text(margin: float) -> str:
-    """Write the equivalence margin in points."""
-    value = f"{100 * margin:g}"
-    return f"{value} point" if value == "1" else f"{value} points"
+def margin_text(margin: float, comparisons: pd.DataFrame | None = None) -> str:
+    """Write the equivalence margin in the unit of the comparisons, points without any."""
+    scales = [Scale()] if comparisons is None else scales_of(comparisons)
+    return " or ".join(dict.fromkeys(scale.margin(margin) for scale in scales))

@@ -9,8 +9,9 @@ import numpy as np
 from bench.report.drawing import footnote, settle
 from bench.report.fitting import short_names, shortened
 from bench.report.grid import NEAR
-from bench.report.style import PAGE, QUIET, VERDICT_COLOURS, counted, counted_range, figure_style, measure_name, signed
+from bench.report.style import PAGE, QUIET, VERDICT_COLOURS, counted, counted_range, figure_style, measure_name
 from bench.schema import SCRATCH, near_is_low
+from bench.scores import Scale, scale_of, score_column
 from bench.stats.advice import BETWEEN, FAILED, FULL, HELD, textbook
 
 if TYPE_CHECKING:
@@ -54,9 +55,12 @@ def corners(rows: pd.DataFrame, *, measure: str = NEAR) -> Figure:
     from matplotlib.figure import Figure
 
     rows = rows[rows["weighting"].isna() | (rows["weighting"] == "uniform")]
-    cells = textbook(rows, measure=measure)
+    margin = rows.attrs.get("margin")
+    cells = textbook(rows, measure=measure, margin=margin)
+    scale = scale_of(rows)
     first = cells[["target", "backbone"]].iloc[0]
     cells = cells[(cells["target"] == first["target"]) & (cells["backbone"] == first["backbone"])]
+    cells = cells.assign(ahead=cells[score_column(cells, "winner")] - cells[score_column(cells, "scratch")])
     place = cells["similar"].map({True: 0, False: 2}, na_action="ignore").astype(float).fillna(1)
     nearness = cells["similarity"] * (1 if near_is_low(measure) else -1)
     order = cells.assign(place=place, nearness=nearness).sort_values(["place", "nearness"], kind="stable")
@@ -67,19 +71,19 @@ def corners(rows: pd.DataFrame, *, measure: str = NEAR) -> Figure:
         figure = Figure(figsize=(width, 0.62 * len(sources) + 0.75), layout="constrained")
         axis = figure.subplots()
         for cell in cells.itertuples():
-            _draw(axis, sizes.index(int(cell.target_size)), sources.index(cell.source), cell)
+            _draw(axis, sizes.index(int(cell.target_size)), sources.index(cell.source), cell, scale)
         _dress(axis, cells, sources, sizes)
-        footnote(figure, _key(cells, measure))
+        footnote(figure, _key(cells, measure, scale, margin))
         settle(figure)
     return figure
 
 
-def _draw(axis: Axes, x: int, y: int, cell: object) -> None:
+def _draw(axis: Axes, x: int, y: int, cell: object, scale: Scale) -> None:
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
-    ahead = cell.winner_accuracy - cell.scratch_accuracy
-    shade = 0.32 * np.clip(ahead / LARGEST, 0, 1) if np.isfinite(ahead) else 0.0
+    ahead = cell.ahead
+    shade = 0.32 * np.clip(ahead / (LARGEST * scale.step), 0, 1) if np.isfinite(ahead) else 0.0
     box = {"facecolor": colormaps["Blues"](shade), "edgecolor": "white", "linewidth": 1.5}
     axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **box))
     left = x - 0.46
@@ -91,7 +95,7 @@ def _draw(axis: Axes, x: int, y: int, cell: object) -> None:
         fontweight="bold",
         va="center",
     )
-    points = "" if cell.winner == SCRATCH else f"{signed(ahead)} over scratch, "
+    points = "" if cell.winner == SCRATCH else f"{scale.signed(ahead)} over scratch, "
     axis.text(left, y - 0.06, f"{points}wins {100 * cell.win_share:.0f} %", fontsize=5.8, va="center")
     if cell.outcome == BETWEEN:
         axis.text(left, y + 0.17, "textbook: no advice", fontsize=5.8, va="center", color=QUIET)
@@ -103,7 +107,8 @@ def _draw(axis: Axes, x: int, y: int, cell: object) -> None:
     if cell.advised == cell.winner:
         behind = ", it is the winner"
     elif np.isfinite(cell.shortfall):
-        behind = f", {signed(-cell.shortfall)} [{signed(-cell.shortfall_high)}, {signed(-cell.shortfall_low)}]"
+        short = (-cell.shortfall, -cell.shortfall_high, -cell.shortfall_low)
+        behind = ", {} [{}, {}]".format(*map(scale.signed, short))
     heavy = "bold" if cell.outcome in OUTCOME else "normal"
     axis.text(left, y + 0.36, word + behind, fontsize=5.8, va="center", color=colour, fontweight=heavy)
 
@@ -127,12 +132,13 @@ def _dress(axis: Axes, cells: pd.DataFrame, sources: list[str], sizes: list[int]
     axis.spines[:].set_visible(False)
 
 
-def _key(cells: pd.DataFrame, measure: str) -> str:
+def _key(cells: pd.DataFrame, measure: str, scale: Scale, margin: float | None) -> str:
     name, seeds = measure_name(measure), counted_range(cells["n_seeds"], "seed")
     return (
         f"Target {cells['target'].iloc[0]}, {seeds}; sources by {name}. Depths are chosen on validation data. "
-        "In points of accuracy with 95 % intervals (paired t). Wins: share of resamples over seeds. Failed: another "
-        "arm is surely better (Holm over all cells and arms); held: no other arm is better by a point."
+        f"In {scale.units} of {scale.label} with 95 % intervals (paired t). Wins: share of resamples over seeds. "
+        "Failed: another arm is surely better (Holm over all cells and arms); held: no other arm is better by "
+        f"{'a point' if margin is None else scale.margin(margin)}."
     ) + (
         " In between: the interval overlaps one of the other half's, so that no advice is meant."
         if cells["similar"].isna().any()

@@ -1,4 +1,4 @@
-"""Accuracy against cost: parameters trained, and seconds."""
+"""Scores against cost: parameters trained, and seconds."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from bench.errors import DataError
 from bench.report.drawing import (
     MAJORITY,
     NAMES_SHARE,
-    accuracy_axis,
     apart,
     footnote,
     log_costs,
     majority_line,
     majority_text,
+    score_axis,
     settle,
 )  # fmt: skip
 from bench.report.fitting import short_names
 from bench.report.grid import majority_of
 from bench.report.style import COLUMN, GRID, colours, counted, counted_range, figure_style, strategy_name
 from bench.schema import SCRATCH
+from bench.scores import scale_of
 from bench.stats import paired
 from bench.stats.gap import prepare
 from bench.transfer.index import BUILTIN as STRATEGY_ORDER
@@ -38,7 +39,7 @@ POINT = ["strategy", "transfer_depth", "frozen_depth"]
 
 
 def accuracy_against_cost(rows: pd.DataFrame) -> Figure:
-    """Draw the accuracy of every strategy and depth against what it costs, a row of panels a target size.
+    """Draw the score of every strategy and depth against what it costs, a row of panels a target size.
 
     A point is a strategy at a depth, its mean over sources and seeds; the bar is the 95 % interval over
     seeds of the mean over sources. To the left, against the number of parameters that training could
@@ -59,7 +60,8 @@ def accuracy_against_cost(rows: pd.DataFrame) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    points = _points(rows)
+    scale = scale_of(rows)
+    points = _points(rows, scale.factor)
     sizes = sorted(int(size) for size in points["target_size"].unique())
     strategies = _ordered(points["strategy"].unique())
     majority = majority_of(rows)
@@ -71,9 +73,9 @@ def accuracy_against_cost(rows: pd.DataFrame) -> Figure:
             for axis, cost in zip(row, COSTS, strict=True):
                 _draw(axis, points[points["target_size"] == size], cost, strategies)
                 majority_line(axis, majority)
-                accuracy_axis(axis)
+                score_axis(axis, scale)
             row[0].set_title(f"{points['target'].iloc[0]}, {counted(size, 'label')}")
-            row[0].set_ylabel("test accuracy, %")
+            row[0].set_ylabel(scale.axis)
         for axis, label in zip(axes[-1], COSTS.values(), strict=True):
             axis.set_xlabel(label)
         footnote(
@@ -85,7 +87,7 @@ def accuracy_against_cost(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _points(rows: pd.DataFrame) -> pd.DataFrame:
+def _points(rows: pd.DataFrame, factor: float) -> pd.DataFrame:
     """Return means and intervals of every strategy, depth and size that trains something."""
     import pandas as pd
 
@@ -98,11 +100,11 @@ def _points(rows: pd.DataFrame) -> pd.DataFrame:
     done = done[(done["target"] == first["target"]) & (done["backbone"] == first["backbone"])]
     found = []
     for place, part in done.groupby(["target", "target_size", *POINT], dropna=False, sort=True):
-        by_seed = part.groupby("seed")["test_accuracy"].mean().to_numpy(dtype=float)
+        by_seed = part.groupby("seed")["test_score"].mean().to_numpy(dtype=float)
         mean, low, high, _ = paired.summary(by_seed, 0.05)
         found.append(
             dict(zip(["target", "target_size", *POINT], place, strict=True))
-            | {"accuracy": 100 * mean, "low": 100 * low, "high": 100 * high, "n": len(by_seed)}
+            | {"score": factor * mean, "low": factor * low, "high": factor * high, "n": len(by_seed)}
             | {cost: float(part[cost].median()) for cost in COSTS}
             | {"sources": part["source"].nunique()}
         )
@@ -127,15 +129,15 @@ def _draw(axis: Axes, points: pd.DataFrame, cost: str, strategies: list[str]) ->
         scratch = name.startswith(SCRATCH)
         colour = "black" if scratch else colour_of[name]
         axis.vlines(part[cost], part["low"], part["high"], color=colour, linewidth=0.7)
-        axis.plot(part[cost], part["accuracy"], "s-" if scratch else "o-", color=colour, markersize=2.8, linewidth=0.5,
+        axis.plot(part[cost], part["score"], "s-" if scratch else "o-", color=colour, markersize=2.8, linewidth=0.5,
                   label=name)  # fmt: skip
     axis.grid(color=GRID, linewidth=0.5)
     if axis.get_subplotspec().is_first_col():
-        level = points.loc[points["strategy"] == SCRATCH, "accuracy"]
+        level = points.loc[points["strategy"] == SCRATCH, "score"]
         if len(level):
             axis.axhline(level.iloc[0], color="black", linewidth=0.5, linestyle=":")
     elif (points["strategy"] == SCRATCH).any():
-        axis.axhline(points.loc[points["strategy"] == SCRATCH, "accuracy"].iloc[0], color="black", linewidth=0.5,
+        axis.axhline(points.loc[points["strategy"] == SCRATCH, "score"].iloc[0], color="black", linewidth=0.5,
                      linestyle=":")  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from bench.errors import DataError
 from bench.report.drawing import footnote, majority_text, name_ends, plain_gap_axis, settle
 from bench.report.grid import NEAR, near_to_far
 from bench.report.style import COLUMN, PAGE, PALETTE, counted, counted_range, figure_style
+from bench.scores import Scale, scale_of
 from bench.stats.decompose import FROZEN, TUNED, decomposition
 from bench.stats.gap import negative_transfer
 
@@ -62,7 +63,8 @@ def gap_by_depth(rows: pd.DataFrame, *, control: str | None = None, near: str = 
     from matplotlib.figure import Figure
 
     rows = rows[rows["weighting"].isna() | (rows["weighting"] == "uniform")]
-    curves = _curves(negative_transfer(rows))
+    curves = _curves(negative_transfer(rows, margin=rows.attrs.get("margin")))
+    scale = scale_of(curves)
     target = curves["target"].iloc[0]
     control = f"{target}{CONTROL}" if control is None else control
     control = control if control in set(curves["source"]) else None
@@ -92,7 +94,7 @@ def gap_by_depth(rows: pd.DataFrame, *, control: str | None = None, near: str = 
             pair = f"{source} \N{RIGHTWARDS ARROW} {target}" if columns <= 2 else source
             _draw_curves(upper, here, control, title=f"{pair}, {counted(size, 'label')}")
             drawn.append(upper)
-        _dress(axes, drawn, rows=bool(parts))
+        _dress(axes, drawn, scale, rows=bool(parts))
         footnote(figure, _key(curves))
         settle(figure, lambda: _name_lines(axes, min(columns, len(sizes)), bool(parts)))
     return figure
@@ -158,15 +160,15 @@ def _draw_parts(axis: Axes, parts: pd.DataFrame) -> None:
         axis.vlines(x, part["low"], part["high"], color=colour, linewidth=0.9)
 
 
-def _dress(axes: np.ndarray, drawn: list[Axes], *, rows: bool) -> None:
+def _dress(axes: np.ndarray, drawn: list[Axes], scale: Scale, *, rows: bool) -> None:
     for axis in axes.flat:
         axis.set_visible(axis in drawn)
-        plain_gap_axis(axis, "y")
+        plain_gap_axis(axis, "y", scale)
         axis.xaxis.get_major_locator().set_params(integer=True)
     for axis in axes[-1]:
         axis.set_xlabel("blocks copied, n")
     for i, axis in enumerate(axes[:, 0]):
-        axis.set_ylabel("part, points" if rows and i % 2 else "gap, points")
+        axis.set_ylabel(f"part, {scale.units}" if rows and i % 2 else f"gap, {scale.units}")
 
 
 def _name_lines(axes: np.ndarray, sizes: int, parts: bool) -> list[Annotation]:

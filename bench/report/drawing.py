@@ -1,4 +1,4 @@
-"""What several figures draw alike: axes in points, names at the ends of lines, verdicts, intervals."""
+"""What several figures draw alike: axes of gaps and scores, names at the ends of lines, verdicts, intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 
 from bench.report.fitting import fit_titles, short_names, text_width, wrapped
 from bench.report.grid import majority_of
-from bench.report.style import GRID, QUIET, VERDICT_COLOURS, VERDICT_MARKERS, signed
+from bench.report.style import GRID, QUIET, VERDICT_COLOURS, VERDICT_MARKERS
+from bench.schema import ACCURACY
+from bench.scores import Scale
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
 
+PLAIN = Scale()
 NOTHING = "#F2F2F2"  # behind what was run and has no result
-SMALL = 0.02  # gaps below two points share the pale middle of a colour scale, and the straight part of an axis
+# Of a scale's step: gaps below two points share the pale middle of a colour scale, and the straight part of an axis.
+SMALL = 0.02
 NAMES_SHARE = 0.3  # of a figure's width, at most, for the names at the ends of its lines
 TICK_GAP = 4  # typographic points between labels side by side
 MAJORITY = "majority class"
@@ -31,19 +35,19 @@ RAISED = str.maketrans("-0123456789", "\N{SUPERSCRIPT MINUS}\N{SUPERSCRIPT ZERO}
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-def gap_norm(gaps: Iterable[float]) -> Normalize:
+def gap_norm(gaps: Iterable[float], scale: Scale = PLAIN) -> Normalize:
     """Scale of colours centred on 0 whose ends are the largest gap, at least ten points."""
     from matplotlib.colors import AsinhNorm
 
-    largest = np.nanmax([0.1, *np.abs(np.asarray(list(gaps), dtype=float))])
-    return AsinhNorm(linear_width=SMALL, vmin=-largest, vmax=largest)
+    largest = np.nanmax([0.1 * scale.step, *np.abs(np.asarray(list(gaps), dtype=float))])
+    return AsinhNorm(linear_width=SMALL * scale.step, vmin=-largest, vmax=largest)
 
 
-def gap_ticks(largest: float) -> tuple[list[float], list[str]]:
-    """Return ticks of a scale of gaps from -`largest` to `largest`, and their labels in points."""
-    up = [t for t in TICKS if t <= largest]
+def gap_ticks(largest: float, scale: Scale = PLAIN) -> tuple[list[float], list[str]]:
+    """Return ticks of a scale of gaps from -`largest` to `largest`, and their labels."""
+    up = [t * scale.step for t in TICKS if t * scale.step <= largest]
     ticks = [*(-t for t in reversed(up)), 0.0, *up]
-    return ticks, [signed(t, 0) for t in ticks]
+    return ticks, [scale.signed(t, 0) for t in ticks]
 
 
 def spaced_ticks(axis: Axis, places: Sequence[float], labels: Sequence[str], *, size: float | None = None) -> None:
@@ -99,27 +103,28 @@ def ends_first(values: Sequence[float]) -> list[float]:
     return [values[i] for i in order]
 
 
-def gap_scale_ticks(axis: Axis, largest: float, *, size: float | None = None) -> None:
-    """Put ticks of gaps on an axis, in points; where there is no room, those around 0 are left out before the ends."""
-    ticks, labels = gap_ticks(largest)
+def gap_scale_ticks(axis: Axis, largest: float, scale: Scale = PLAIN, *, size: float | None = None) -> None:
+    """Put ticks of gaps on an axis; where there is no room, those around 0 are left out before the ends."""
+    ticks, labels = gap_ticks(largest, scale)
     order = sorted(range(len(ticks)), key=lambda i: (ticks[i] != 0, -abs(ticks[i])))
     spaced_ticks(axis, [ticks[i] for i in order], [labels[i] for i in order], size=size)
 
 
-def gap_axis(axis: Axes, which: str, low: float, high: float) -> None:
-    """Give an axis of gaps (fractions) from `low` to `high` a scale that is linear around 0, in points."""
+def gap_axis(axis: Axes, which: str, low: float, high: float, scale: Scale = PLAIN) -> None:
+    """Give an axis of gaps from `low` to `high` a scale that is linear around 0."""
+    small = SMALL * scale.step
     # Gaps that are all alike still need an axis around them.
-    room = 0.06 * max(np.arcsinh(high / SMALL) - np.arcsinh(low / SMALL), 1.0)
-    ends = SMALL * np.sinh([np.arcsinh(low / SMALL) - room, np.arcsinh(high / SMALL) + room])
-    getattr(axis, f"set_{which}scale")("asinh", linear_width=SMALL)
+    room = 0.06 * max(np.arcsinh(high / small) - np.arcsinh(low / small), 1.0)
+    ends = small * np.sinh([np.arcsinh(low / small) - room, np.arcsinh(high / small) + room])
+    getattr(axis, f"set_{which}scale")("asinh", linear_width=small)
     getattr(axis, f"set_{which}lim")(*ends)
-    gap_scale_ticks(getattr(axis, f"{which}axis"), max(abs(low), abs(high), 0.01))
+    gap_scale_ticks(getattr(axis, f"{which}axis"), max(abs(low), abs(high), 0.01 * scale.step), scale)
     axis.grid(axis=which, color=GRID, linewidth=0.5)
 
 
-def plain_gap_axis(axis: Axes, which: str) -> None:
-    """Write a linear axis of gaps (fractions) in points with signs."""
-    getattr(axis, f"{which}axis").set_major_formatter(lambda value, _: signed(value, 0))
+def plain_gap_axis(axis: Axes, which: str, scale: Scale = PLAIN) -> None:
+    """Write a linear axis of gaps with signs."""
+    getattr(axis, f"{which}axis").set_major_formatter(lambda value, _: scale.signed(value, 0))
     axis.grid(axis=which, color=GRID, linewidth=0.5)
 
 
@@ -130,13 +135,14 @@ def log_sizes(axis: Axes, sizes: Sequence[int]) -> None:
     spaced_ticks(axis.xaxis, order, [f"{size:,}" for size in order])
 
 
-def accuracy_axis(axis: Axes) -> None:
-    """End an axis of accuracies in percent where accuracies end: no interval makes one of 110 %.
+def score_axis(axis: Axes, scale: Scale = PLAIN) -> None:
+    """End an axis of bounded scores in percent where they end: no interval makes an accuracy of 110 %.
 
     Call it when all points are drawn.
     """
     low, high = axis.get_ylim()
-    axis.set_ylim(max(low, 0.0), min(high, 100.0))
+    if scale.bounded:
+        axis.set_ylim(max(low, 0.0) if scale.metric == ACCURACY else low, min(high, 100.0))
     for line in axis.lines:
         if line.get_marker() not in ("None", "", None):  # a point at the end is whole
             line.set_clip_on(False)

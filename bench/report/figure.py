@@ -11,8 +11,9 @@ from bench.report.cells import cell_text, margin_text
 from bench.report.drawing import MAJORITY, NOTHING, dark, footnote, gap_norm, gap_scale_ticks, settle
 from bench.report.fitting import short_names, text_width, wrapped
 from bench.report.grid import NEAR, Cell, Grid, failed_alone, grids
-from bench.report.style import DIVERGING, MARKS, PAGE, QUIET, SHORT_NAMES, counted, figure_style, signed
+from bench.report.style import DIVERGING, MARKS, PAGE, QUIET, SHORT_NAMES, counted, figure_style
 from bench.schema import VERDICTS
+from bench.scores import Scale, scale_of
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def gap_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     """Draw every comparison as a coloured cell: sources down from near to far, strategies and depths across.
 
     One panel for each target, backbone and size, under each other. Colour is the gap (red for harm, blue
-    for help, on a scale that is linear around 0 and logarithmic beyond), the number its size in points
+    for help, on a scale that is linear around 0 and logarithmic beyond), the number its size
     and the mark its verdict; a cell without a comparison is hatched, one whose trials failed says so.
 
     Parameters
@@ -57,7 +58,8 @@ def gap_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     panels = grids(comparisons, near=near)
     if not panels:
         raise DataError("there is no comparison to draw")
-    norm = gap_norm(comparisons["ntg"])
+    scale = scale_of(comparisons)
+    norm = gap_norm(comparisons["ntg"], scale)
     rows = [len(panel.sources) for panel in panels]
     columns = max(len(panel.heads) for panel in panels)
     names = short_names((source.name for panel in panels for source in panel.sources), NAME_WIDTH, 6)
@@ -70,7 +72,7 @@ def gap_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
         axes = figure.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": rows})[:, 0]
         for i, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
             _draw_panel(axis, panel, norm, names, heads=i == 0 or panel.heads != panels[i - 1].heads)
-        _colour_bar(figure, list(axes), norm)
+        _colour_bar(figure, list(axes), norm, scale)
         footnote(figure, _key(comparisons))
         settle(figure)
     return figure
@@ -108,8 +110,8 @@ def _draw_panel(axis: Axes, grid: Grid, norm: Normalize, names: dict[str, str], 
 
 def _heading(grid: Grid, *, narrow: bool) -> str:
     """Return the title of a panel: what it is about, what scratch reaches over how many seeds, the majority class."""
-    accuracy, seeds = grid.scratch
-    scratch = f"scratch {100 * accuracy:.1f} %, {counted(seeds, 'seed')}" if seeds else ""
+    _, seeds = grid.scratch
+    scratch = f"scratch {grid.reached}, {counted(seeds, 'seed')}" if seeds else ""
     trivial = "" if grid.majority is None else f"{MAJORITY} {100 * grid.majority:.1f} %"
     said = "; ".join(filter(None, (scratch, trivial)))
     said = f" ({said})" if said else ""
@@ -144,28 +146,26 @@ def _write(axis: Axes, x: int, y: int, cell: Cell, norm: Normalize) -> None:
     decided = cell.verdict in ("negative", "positive")
     white = dark(colormaps[DIVERGING](norm(cell.ntg)))
     axis.text(
-        x, y, signed(cell.ntg, 1 if abs(cell.ntg) < 0.0995 else 0) + MARKS[cell.verdict], ha="center", va="center",
+        x, y, cell.scale.short(cell.ntg) + MARKS[cell.verdict], ha="center", va="center",
         fontsize=5.6, color="white" if white else "black" if decided else "#404040",
         fontweight="bold" if decided else "normal",
     )  # fmt: skip
 
 
-def _colour_bar(figure: Figure, axes: list[Axes], norm: Normalize) -> None:
+def _colour_bar(figure: Figure, axes: list[Axes], norm: Normalize, scale: Scale) -> None:
     from matplotlib.cm import ScalarMappable
 
     bar = figure.colorbar(ScalarMappable(norm, DIVERGING), ax=axes, fraction=0.04, aspect=40, pad=0.01)
-    gap_scale_ticks(bar.ax.yaxis, norm.vmax, size=5.5)
+    gap_scale_ticks(bar.ax.yaxis, norm.vmax, scale, size=5.5)
     bar.ax.tick_params(length=0, labelsize=5.5)
-    bar.set_label(
-        "gap, points" if figure.get_figheight() < LOW else "gap in points: above 0, transfer harms", fontsize=6
-    )
+    bar.set_label(f"gap, {scale.units}" if figure.get_figheight() < LOW else scale.gap_axis, fontsize=6)
     bar.outline.set_visible(False)
 
 
 def _key(comparisons: pd.DataFrame) -> str:
     options = options_of(comparisons)
     meanings = dict(zip(VERDICTS, VERDICTS, strict=True))
-    meanings["equivalent"] = f"equivalent (within {margin_text(options['margin'])})"
+    meanings["equivalent"] = f"equivalent (within {margin_text(options['margin'], comparisons)})"
     marks = ", ".join(f"{MARKS[verdict]} {meaning}" for verdict, meaning in meanings.items())
     lost = "; failed: run, and no pair of trials completed" if failed_alone(comparisons).any() else ""
     return f"{marks}.  n: blocks transferred, f: blocks frozen.  Hatched: not run{lost}."

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 from bench.report.grid import NEAR, SETTING
 from bench.report.style import slug
+from bench.schema import ACCURACY
+from bench.scores import Scale, scales_of
+from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +55,16 @@ class Kind:
     each: bool = False
     brief: bool = False
     near: str | None = None
+
+    def by(self, scale: Scale) -> Kind:
+        """Return the same kind with words for scores by another metric than accuracy."""
+        if scale.metric == ACCURACY:
+            return self
+        title = self.title.replace("Accuracy", f"{scale.label[0].upper()}{scale.label[1:]}")
+        reading = self.reading.replace("in points", f"in {scale.units}")
+        for word in ("Accuracy", "accuracy"):
+            reading = reading.replace(word, scale.label)
+        return replace(self, title=title, reading=reading)
 
 
 FIGURES: dict[str, Kind] = {
@@ -186,16 +199,24 @@ def panels(rows: pd.DataFrame, comparisons: pd.DataFrame, *, near: str = NEAR) -
     near : str
         Measure of similarity that sorts sources.
     """
-    for name, kind in FIGURES.items():
+    scales = {scale.metric: scale for scale in scales_of(comparisons)}
+    only = next(iter(scales.values())) if len(scales) == 1 else None
+    if only is not None and not only.bounded:
+        rows = rows.assign()  # figures that judge anew need the margin that the suite says
+        rows.attrs = {**rows.attrs, "margin": options_of(comparisons)["margin"]}
+    for name, plain in FIGURES.items():
+        kind = plain.by(only) if only else plain
         table = comparisons if kind.reads == COMPARISONS else rows
-        if not kind.each:
+        if not kind.each and only:
             yield Panel(name, kind.title, kind, table, near)
             continue
         # Scratch has no weighting, so rows are parted without it.
-        columns = SETTING if kind.reads == COMPARISONS else PLACE
+        columns = SETTING if kind.reads == COMPARISONS else [*PLACE, "metric"]
+        columns = columns if kind.each else ["metric"]
         varying = [column for column in columns if comparisons[column].nunique(dropna=False) > 1]
         for values, part in table.groupby(columns, dropna=False, sort=True):
             setting = dict(zip(columns, values, strict=True))
+            kind = plain.by(scales.get(setting["metric"], Scale()))
             part.attrs = table.attrs | {"varying": varying}
             said = [str(setting[column]) for column in varying]
             tail = "".join(f"-{slug(text)}" for text in said)

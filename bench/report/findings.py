@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from bench.report.cells import margin_text
 from bench.report.grid import NEAR, depth_labels, failed_alone, near_to_far, point_of
-from bench.report.style import counted, measure_name, points
+from bench.report.style import counted, measure_name
 from bench.schema import ENDS, VERDICTS
+from bench.scores import Scale, scale_of, scales_of
 from bench.stats.gap import options_of
 from bench.stats.nearness import halves, has_intervals, kendall, surely_nearer
 from bench.stats.pairs import EXACT_PERMUTATIONS
@@ -40,6 +41,9 @@ def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     near : str
         Measure of similarity that says which sources are far.
     """
+    scales = scales_of(comparisons)
+    if len(scales) > 1:
+        return [sentence for scale in scales for sentence in _by_metric(comparisons, scale, near)]
     first = comparisons.attrs.get("collapsed", "")
     known = comparisons[comparisons["ntg"].notna()]
     if known.empty:
@@ -51,6 +55,13 @@ def findings(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[str]:
     said = [first, _shares(known), _extremes(known), _strategies(known, head, failed), _depth(known, near)]
     said += [_size_and_distance(known, near), _one_class(known)]
     return [sentence for sentence in said if sentence]
+
+
+def _by_metric(comparisons: pd.DataFrame, scale: Scale, near: str) -> list[str]:
+    """Return what is found of the comparisons by one metric of several."""
+    mine = comparisons[comparisons["metric"] == scale.metric]
+    mine.attrs = comparisons.attrs
+    return [f"By {scale.label}: {sentence}" for sentence in findings(mine, near=near)]
 
 
 def _key(strategy: str, n: object, f: object) -> tuple:
@@ -72,7 +83,7 @@ def _shares(known: pd.DataFrame) -> str:
         f"{counted(known['how'].nunique(), 'strategy or depth', 'strategies and depths')}, "
         f"{counted(known['target_size'].nunique(), 'target size')}; {seeds} each), {shares['negative']} are negative, "
         f"{shares['positive']} positive, {shares['equivalent']} equivalent within "
-        f"{margin_text(options['margin'])} and {shares['inconclusive']} inconclusive "
+        f"{margin_text(options['margin'], known)} and {shares['inconclusive']} inconclusive "
         f"({method}-corrected, alpha = {options['alpha']:g})."
     )
     return plain if most > 1 else plain + " One seed allows no verdict: what follows are single runs."
@@ -91,13 +102,13 @@ def _extremes(known: pd.DataFrame) -> str:
 
 def _one(known: pd.DataFrame, which: int) -> str:
     """Write one comparison with its interval; its weighting too, where there are several."""
-    row = known.loc[which]
+    row, scale = known.loc[which], scale_of(known)
     how = f"{row['how']} under {row['weighting']} weights" if known["weighting"].nunique() > 1 else row["how"]
     where = f"{row['source']} -> {row['target']} by {how} with {counted(row['target_size'], 'target example')}"
     if math.isnan(row["ntg_low"]):
-        return f"{where} at {points(row['ntg'])} points (one seed, no interval)"
-    interval = f"[{points(row['ntg_low'])}, {points(row['ntg_high'])}]"
-    return f"{where} at {points(row['ntg'])} points {interval}, {row['verdict']}"
+        return f"{where} at {scale.gap(row['ntg'])} {scale.units} (one seed, no interval)"
+    interval = f"[{scale.gap(row['ntg_low'])}, {scale.gap(row['ntg_high'])}]"
+    return f"{where} at {scale.gap(row['ntg'])} {scale.units} {interval}, {row['verdict']}"
 
 
 def _strategies(known: pd.DataFrame, head: dict[tuple, Head], failed: set[tuple]) -> str | None:
@@ -106,7 +117,7 @@ def _strategies(known: pd.DataFrame, head: dict[tuple, Head], failed: set[tuple]
     whole = places[places == places.max()].index
     if len(whole) < 2:
         return None
-    part = known[known["how"].isin(whole)]
+    part, scale = known[known["how"].isin(whole)], scale_of(known)
     mean = _means(part, "how")
     best, worst = mean.idxmin(), mean.idxmax()
     if best == worst:  # all alike
@@ -114,7 +125,8 @@ def _strategies(known: pd.DataFrame, head: dict[tuple, Head], failed: set[tuple]
 
     def says(how: Head) -> str:
         negative = int((part.loc[part["how"] == how, "verdict"] == "negative").sum())
-        return f"{how} (mean gap {points(mean[how])} points, negative in {negative} of {places.max()} comparisons)"
+        gap = f"mean gap {scale.gap(mean[how])} {scale.units}"
+        return f"{how} ({gap}, negative in {negative} of {places.max()} comparisons)"
 
     aside = {point for point, how in head.items() if how not in whole} | (failed - set(head))
     rest = f"; {_left_out(aside, failed)}" if aside else ""
@@ -147,14 +159,15 @@ def _depth(known: pd.DataFrame, near: str) -> str | None:
         return None
     strategy = max(candidates, key=lambda name: (round(candidates[name][0], 10), name))
     _, mean, block = candidates[strategy]
+    scale = scale_of(known)
     best, worst = mean.idxmin(), mean.idxmax()
     place = [*PAIR, "target_size"]
     wide = {how: block[block["how"] == how].set_index(place)["ntg"] for how in (best, worst)}
     both = (wide[worst] - wide[best]).dropna()
     return (
         f"For {whose}, depth matters most in {strategy}: best at "
-        f"{best.depth} (mean gap {points(mean[best])} points), worst at {worst.depth} ({points(mean[worst])}), "
-        f"the latter worse in {int((both > 0).sum())} of {len(both)} comparisons."
+        f"{best.depth} (mean gap {scale.gap(mean[best])} {scale.units}), worst at {worst.depth} "
+        f"({scale.gap(mean[worst])}), the latter worse in {int((both > 0).sum())} of {len(both)} comparisons."
     )
 
 
@@ -210,10 +223,12 @@ def _size(known: pd.DataFrame) -> str | None:
     both = at[small].to_frame("small").join(at[large].to_frame("large"), how="inner")
     if both.empty:
         return None
+    scale = scale_of(known)
     nearer = int((both["large"].abs() < both["small"].abs()).sum())
     return (
-        f"from {small} to {large} target examples the mean gap goes from {points(both['small'].mean())} to "
-        f"{points(both['large'].mean())} points, and comes closer to zero in {nearer} of {len(both)} comparisons"
+        f"from {small} to {large} target examples the mean gap goes from {scale.gap(both['small'].mean())} to "
+        f"{scale.gap(both['large'].mean())} {scale.units}, and comes closer to zero in {nearer} of "
+        f"{len(both)} comparisons"
     )
 
 
@@ -246,6 +261,8 @@ def _distance(known: pd.DataFrame, near: str) -> str | None:
 
 def _one_class(known: pd.DataFrame) -> str | None:
     """Say which transfers predict one class for every test example, the most frequent ones by name."""
+    if not scale_of(known).by_labels:
+        return None
     if "n_one_class" not in known or not (hit := known[known["n_one_class"].fillna(0) > 0]).size:
         return None
     hit = hit.sort_values("n_one_class", ascending=False, kind="stable")

@@ -12,6 +12,7 @@ from bench.report.drawing import MAJORITY, footnote, gap_axis, settle, verdict_k
 from bench.report.fitting import short_names, text_width
 from bench.report.grid import NEAR, Grid, Head, depth_labels, failed_alone, grids, point_of
 from bench.report.style import COLUMN, PAGE, TALLEST, VERDICT_COLOURS, counted, figure_style
+from bench.scores import scale_of
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def forest(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
         raise DataError("no comparison has a gap to draw")
     places, blocks = _places(panels)
     ends = [end for panel in panels for c in panel.cells.values() if c.measured for end in (c.ntg, c.low, c.high)]
-    limits = min(np.nanmin(ends), -0.01), max(np.nanmax(ends), 0.01)
+    scale = scale_of(comparisons)
+    limits = min(np.nanmin(ends), -0.01 * scale.step), max(np.nanmax(ends), 0.01 * scale.step)
     count = len(places)
     named = count <= NAMED
     pitch = ROW if named else min(TIGHT * 1.6, max(0.03, (TALLEST - 1.1) / (count + len(blocks))))
@@ -74,13 +76,13 @@ def forest(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
             title = counted(panel.setting["target_size"], "label") if len(panels) > 1 else panel.title
             seeds = counted(panel.scratch[1], "seed")
             trivial = "" if panel.majority is None else f"; {MAJORITY} {100 * panel.majority:.1f} %"
-            axis.set_title(f"{title}: scratch {100 * panel.scratch[0]:.1f} %, {seeds}{trivial}")
+            axis.set_title(f"{title}: scratch {panel.reached}, {seeds}{trivial}")
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
         for i, axis in enumerate(axes.flat):
             axis.tick_params(axis="y", left=False)
             axis.tick_params(axis="x", labelbottom=i + across >= len(panels))
-            axis.set_xlabel("gap in points: above 0, transfer harms" if i + across >= len(panels) else "")
+            axis.set_xlabel(scale.gap_axis if i + across >= len(panels) else "")
         for axis in axes[:, 0]:
             _name(axis, places, blocks, short, named)
         verdict_key(axes[0, 0], loc="outside upper center")
@@ -135,7 +137,7 @@ def _draw(
             axis.hlines(y, *ends, color=colour, linewidth=0.4, zorder=1)
     size = 2.4 if tight else 3.6
     verdict_points(axis, [c.ntg for *_, c in cells], [y for y, *_ in cells], [c.verdict for *_, c in cells], size)
-    gap_axis(axis, "x", *limits)
+    gap_axis(axis, "x", *limits, grid.scale)
     axis.axvline(0, color="black", linewidth=0.6)
 
 
@@ -167,7 +169,7 @@ def _key(comparisons: pd.DataFrame, panels: list[Grid], named: bool, boot: bool)
     options = options_of(comparisons)
     method = {"holm": "Holm", "fdr_bh": "Benjamini-Hochberg"}[options["correction"]]
     text = f"{100 * (1 - options['alpha']):g} % intervals over seeds, not corrected; verdicts corrected ({method}), "
-    text += f"equivalent: within {margin_text(options['margin'])}."
+    text += f"equivalent: within {margin_text(options['margin'], comparisons)}."
     if boot:
         text += f" Thin: bootstrap over {' or '.join(sorted(comparisons['resampled'].dropna().unique())) or 'seeds'}."
     lost = int(failed_alone(comparisons).sum())

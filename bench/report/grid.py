@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import unknown
 from bench.report.style import measure_name
-from bench.schema import ENDS, near_is_low, similarity_columns
+from bench.schema import ACCURACY, ENDS, near_is_low, similarity_columns
+from bench.scores import Scale, metrics_of, scales_of, score_column
 from bench.stats.nearness import has_intervals, surely_nearer
 from bench.transfer.index import BUILTIN as STRATEGY_ORDER
 
 if TYPE_CHECKING:
     import pandas as pd
 
+ACCURACIES = Scale()
 NEAR = "frechet_distance"
-SETTING = ["suite", "validation", "target", "backbone", "weighting"]
+SETTING = ["suite", "validation", "target", "backbone", "weighting", "metric"]
 POINT = ["strategy", "transfer_depth", "frozen_depth"]
 
 
@@ -43,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Cell:
-    """One comparison; gap and ends are fractions, NaN where no pair of trials was completed."""
+    """One comparison; gap and ends are in its scale, NaN where no pair of trials was completed."""
 
     ntg: float
     low: float
@@ -51,6 +53,7 @@ class Cell:
     verdict: str
     n_seeds: int
     n_failed: int
+    scale: Scale = ACCURACIES
 
     @property
     def measured(self) -> bool:
@@ -65,7 +68,7 @@ class Grid:
     Attributes
     ----------
     setting : dict
-        Suite, validation, target, backbone, weighting and target_size.
+        Suite, validation, target, backbone, weighting, metric and target_size.
     title : str
         What of it a reader must know.
     measure : str or None
@@ -74,10 +77,11 @@ class Grid:
         How sources are sorted, and how far that order is sure: see :func:`order_of`.
     sources, heads : tuples
     cells : dict of (source name, Head) -> Cell
-    scratch : (accuracy, seeds)
-        Mean test accuracy of training from scratch, fraction, and the number of seeds.
+    scratch : (score, seeds)
+        Mean test score of training from scratch and the number of seeds.
     majority : float or None
-        Test accuracy of always predicting the train pool's largest class, a fraction; None where rows do not say.
+        Test accuracy of always predicting the train pool's largest class, a fraction; None where rows do not say,
+        and by another metric.
     one_class : tuple of (arm, seeds in which it predicts one class for all test examples, seeds in all)
         Scratch first; none where no arm does.
     """
@@ -92,6 +96,13 @@ class Grid:
     majority: float | None = None
     one_class: tuple[tuple[str, int, int], ...] = ()
     order: str = ""
+    scale: Scale = ACCURACIES
+
+    @property
+    def reached(self) -> str:
+        """What scratch reaches, as text: "87.0 %", "AUROC 91.2 %"."""
+        by = "" if self.scale.metric == ACCURACY else f"{self.scale.label} "
+        return by + self.scale.score(self.scratch[0])
 
     @property
     def groups(self) -> list[tuple[str, tuple[Head, ...]]]:
@@ -123,7 +134,8 @@ def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
     measures = similarity_columns(comparisons)
     if near not in measures:
         raise unknown("measure", near, measures)
-    labels = depth_labels(comparisons)
+    labels, scales = depth_labels(comparisons), {scale.metric: scale for scale in scales_of(comparisons)}
+    comparisons = comparisons if "metric" in comparisons else comparisons.assign(metric=ACCURACY)
     varying = {name for name in SETTING if comparisons[name].nunique(dropna=False) > 1}
     varying |= {*comparisons.attrs.get("varying", ())}  # of what these are a part of, whose other parts stand elsewhere
     found = []
@@ -133,10 +145,12 @@ def grids(comparisons: pd.DataFrame, *, near: str = NEAR) -> list[Grid]:
         heads = tuple(dict.fromkeys(labels[key] for key in _points(part)))
         for size, block in part.groupby("target_size", sort=True):
             named = dict(zip(SETTING, setting, strict=True)) | {"target_size": int(size)}
+            scale = scales.get(named["metric"], Scale())
             title = _title(named, varying)
-            cells = {(row.source, labels[point_of(row)]): _cell(row) for row in block.itertuples()}
-            said = _scratch(block), majority_of(block), _one_class(block, labels)
-            found.append(Grid(named, title, measure, sources, heads, cells, *said, order))
+            cells = {(row.source, labels[point_of(row)]): _cell(row, scale) for row in block.itertuples()}
+            constant = _one_class(block, labels) if scale.by_labels else ()
+            said = _scratch(block), majority_of(block), constant
+            found.append(Grid(named, title, measure, sources, heads, cells, *said, order, scale))
     return found
 
 
@@ -232,14 +246,14 @@ def _order(key: tuple) -> tuple:
     return place, name, -1 if n is None else n, -1 if f is None else f
 
 
-def _cell(row: Any) -> Cell:
-    return Cell(row.ntg, row.ntg_low, row.ntg_high, row.verdict, int(row.n_seeds), int(row.n_failed))
+def _cell(row: Any, scale: Scale) -> Cell:
+    return Cell(row.ntg, row.ntg_low, row.ntg_high, row.verdict, int(row.n_seeds), int(row.n_failed), scale)
 
 
 def _scratch(block: pd.DataFrame) -> tuple[float, int]:
-    """Accuracy of scratch over the most seeds that any comparison has."""
+    """Score of scratch over the most seeds that any comparison has."""
     fullest = block.sort_values("n_seeds", ascending=False, kind="stable").iloc[0]
-    return float(fullest["scratch_accuracy"]), int(fullest["n_seeds"])
+    return float(fullest[score_column(block, "scratch")]), int(fullest["n_seeds"])
 
 
 def _one_class(block: pd.DataFrame, labels: dict[tuple, Head]) -> tuple[tuple[str, int, int], ...]:
@@ -263,7 +277,9 @@ def failed_alone(comparisons: pd.DataFrame) -> pd.Series:
 
 
 def majority_of(table: pd.DataFrame) -> float | None:
-    """Return the mean of the column `majority_accuracy`, a fraction; None where it is not known."""
+    """Return the mean of the column `majority_accuracy`, None where it is not known, or by another metric."""
+    if set(metrics_of(table)) - {ACCURACY}:
+        return None
     if "majority_accuracy" not in table or table["majority_accuracy"].isna().all():
         return None
     return float(table["majority_accuracy"].mean())
@@ -273,7 +289,7 @@ def _title(setting: dict[str, Any], varying: Iterable[str]) -> str:
     import pandas as pd
 
     parts = [f"target {setting['target']}", str(setting["backbone"])]
-    parts += [str(setting[name]) for name in ("suite", "validation", "weighting") if name in varying]
+    parts += [str(setting[name]) for name in ("suite", "validation", "weighting", "metric") if name in varying]
     examples = "example" if setting["target_size"] == 1 else "examples"
     parts.append(f"{setting['target_size']} target {examples}")
     return ", ".join(part for part in parts if not pd.isna(part) and part != "<NA>")

@@ -8,6 +8,7 @@ from bench.report.cells import options_of
 from bench.report.packing import pack_columns, short, squeeze, to_json
 from bench.report.style import measure_name
 from bench.schema import COMPARISON, TRIAL, empty, interval_columns, near_is_low, similarity_columns
+from bench.scores import Scale, metrics_of, scales_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ def meta(material: Material) -> dict[str, Any]:
             {"name": name, "title": measure_name(name), "near": "low" if near_is_low(name) else "high"}
             for name in measures
         ],
+        "scales": {scale.metric: _scale(scale) for scale in [*_unpaired(trials, comparisons), *scales_of(comparisons)]},
         "level": short(100 * (1 - min(alphas, default=0.05))),
         "chunk": CHUNK if material.curves is not None else None,
         "tracebacks": bool(material.tracebacks),
@@ -45,6 +47,18 @@ def meta(material: Material) -> dict[str, Any]:
             for place, model in material.made.models.items()
             if model
         },
+    }  # fmt: skip
+
+
+def _unpaired(trials: pd.DataFrame, comparisons: pd.DataFrame) -> list[Scale]:
+    """Return the scales of trials that no comparison has, and that of accuracies."""
+    return [Scale(), *scales_of(trials[~trials["metric"].isin(metrics_of(comparisons))])]
+
+
+def _scale(scale: Scale) -> dict[str, Any]:
+    return {
+        "label": scale.label, "units": scale.units, "bounded": scale.bounded, "factor": scale.factor,
+        "decimals": scale.decimals, "step": scale.step,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Accuracy over target size, scratch beside each strategy, and how much data each transfer is worth."""
+"""Scores over target size, scratch beside each strategy, and how much data each transfer is worth."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import numpy as np
 from bench.errors import DataError
 from bench.report.drawing import (
     MAJORITY,
-    accuracy_axis,
     footnote,
     log_sizes,
     majority_line,
     majority_text,
     name_ends,
+    score_axis,
     settle,
 )  # fmt: skip
 from bench.report.grid import NEAR, majority_of, near_to_far
 from bench.report.style import COLUMN, GRID, PAGE, colours, counted_range, figure_style, strategy_name
 from bench.schema import SCRATCH
+from bench.scores import Scale, scale_of
 from bench.stats import paired
 from bench.stats.effective import effective_data
 from bench.stats.gap import prepare
@@ -38,7 +39,7 @@ LEFT_OUT = ("zero-shot", "scratch-long")
 
 
 def learning_curves(rows: pd.DataFrame, *, near: str = NEAR) -> Figure:
-    """Draw accuracy over target size for scratch and every strategy, a column a source, near to far.
+    """Draw scores over target size for scratch and every strategy, a column a source, near to far.
 
     Below each stands the multiple of scratch's data that reaches the same accuracy (Hernandez et al.,
     2021; :func:`bench.stats.effective.effective_data`): an arrow where it lies beyond the sizes that
@@ -61,7 +62,7 @@ def learning_curves(rows: pd.DataFrame, *, near: str = NEAR) -> Figure:
     from matplotlib.figure import Figure
 
     rows = rows[rows["weighting"].isna() | (rows["weighting"] == "uniform")]
-    arms = _arms(rows)
+    arms, scale = _arms(rows), scale_of(rows)
     scratch = arms[arms["source"].isna() & (arms["strategy"] == SCRATCH)]
     if scratch["target_size"].nunique() < 2:
         raise DataError("a learning curve needs scratch at two target sizes or more")
@@ -77,11 +78,11 @@ def learning_curves(rows: pd.DataFrame, *, near: str = NEAR) -> Figure:
         axes = figure.subplots(2, len(sources), squeeze=False, sharex=True, sharey="row", height_ratios=(1.25, 1))
         for j, source in enumerate(sources):
             block = arms[arms["source"].isna() | (arms["source"] == source)]
-            _curves(axes[0, j], block, strategies, colour)
+            _curves(axes[0, j], block, strategies, colour, scale.factor)
             _multiples(axes[1, j], worth[worth["source"] == source], strategies, colour)
             majority_line(axes[0, j], majority_of(arms))
             axes[0, j].set_title(f"{source} \N{RIGHTWARDS ARROW} {arms['target'].iloc[0]}", fontsize=6.5)
-        _dress(figure, axes, arms, strategies, colour)
+        _dress(figure, axes, arms, strategies, scale)
     return figure
 
 
@@ -111,21 +112,21 @@ def _ordered(names: object) -> list[str]:
     return sorted(transfers, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
-def _mean(part: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return sizes, mean accuracies and the ends of their intervals."""
+def _mean(part: pd.DataFrame, factor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return sizes, mean scores and the ends of their intervals."""
     found = []
     for size, block in part.groupby("target_size", sort=True):
-        mean, low, high, _ = paired.summary(block["test_accuracy"].to_numpy(dtype=float), 0.05)
-        found.append((float(size), 100 * mean, 100 * low, 100 * high))
+        mean, low, high, _ = paired.summary(block["test_score"].to_numpy(dtype=float), 0.05)
+        found.append((float(size), factor * mean, factor * low, factor * high))
     return tuple(np.array(found).T) if found else (np.array([]),) * 4
 
 
-def _curves(axis: Axes, block: pd.DataFrame, strategies: list[str], colour: dict[str, str]) -> None:
-    sizes, mean, low, high = _mean(block[block["source"].isna() & (block["strategy"] == SCRATCH)])
+def _curves(axis: Axes, block: pd.DataFrame, strategies: list[str], colour: dict[str, str], factor: float) -> None:
+    sizes, mean, low, high = _mean(block[block["source"].isna() & (block["strategy"] == SCRATCH)], factor)
     axis.fill_between(sizes, low, high, color="black", alpha=0.12, linewidth=0)
     axis.plot(sizes, mean, color="black", linewidth=1.4, label=SCRATCH)
     for i, name in enumerate(strategies):
-        sizes, mean, low, high = _mean(block[block["source"].notna() & (block["strategy"] == name)])
+        sizes, mean, low, high = _mean(block[block["source"].notna() & (block["strategy"] == name)], factor)
         shifted = sizes * 1.035 ** (i - (len(strategies) - 1) / 2)
         axis.vlines(shifted, low, high, color=colour[name], linewidth=0.7)
         axis.plot(shifted, mean, "o-", color=colour[name], markersize=2.4, linewidth=0.9, label=name)
@@ -146,16 +147,16 @@ def _multiples(axis: Axes, worth: pd.DataFrame, strategies: list[str], colour: d
                       markerfacecolor=hollow, markeredgewidth=0.7)  # fmt: skip
 
 
-def _dress(figure: Figure, axes: np.ndarray, arms: pd.DataFrame, strategies: list[str], colour: dict[str, str]) -> None:
+def _dress(figure: Figure, axes: np.ndarray, arms: pd.DataFrame, strategies: list[str], scale: Scale) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     sizes = sorted(int(size) for size in arms["target_size"].unique())
     for axis in axes[0]:
-        accuracy_axis(axis)
+        score_axis(axis, scale)
     for axis in axes.flat:
         log_sizes(axis, sizes)
         axis.grid(axis="y", color=GRID, linewidth=0.5)
-    axes[0, 0].set_ylabel("test accuracy, %")
+    axes[0, 0].set_ylabel(scale.axis)
     lower = axes[1, 0]
     lower.set_yscale("log")
     lower.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -168,8 +169,8 @@ def _dress(figure: Figure, axes: np.ndarray, arms: pd.DataFrame, strategies: lis
     footnote(
         figure,
         f"Means and 95 % intervals over {counted_range(seeds, 'seed')}; depths chosen on validation data. Below: the "
-        "multiple of scratch's data that reaches the same accuracy; hollow triangles: at least (up) or at most (down), "
-        f"beyond scratch's sizes.{majority_text(arms)}",
+        f"multiple of scratch's data that reaches the same {scale.label}; hollow triangles: at least (up) or at most "
+        f"(down), beyond scratch's sizes.{majority_text(arms)}",
     )
     settle(figure, lambda: _name_lines(axes[0, -1], {SCRATCH, MAJORITY, *strategies}))
 

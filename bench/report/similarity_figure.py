@@ -10,6 +10,7 @@ from bench.report.drawing import apart, footnote, gap_axis, majority_text, settl
 from bench.report.fitting import short_names
 from bench.report.style import COLUMN, PAGE, QUIET, colours, counted, counted_range, figure_style, measure_name
 from bench.schema import ENDS, near_is_low, similarity_columns
+from bench.scores import scale_of
 from bench.stats.nearness import has_intervals, ranks, surely_nearer
 from bench.stats.pairs import pair_gaps, rank_correlation
 
@@ -51,6 +52,7 @@ def gap_against_similarity(rows: pd.DataFrame, *, measure: str | None = None) ->
     names = similarity_columns(rows)
     if measure is not None and measure not in names:
         raise unknown("measure", measure, names)
+    scale = scale_of(rows)
     pairs = pair_gaps(rows)
     pairs = pairs[pairs["ntg"].notna()]
     wanted = [name for name in names if len(pairs) and pairs[name].notna().any()] if measure is None else [measure]
@@ -68,11 +70,11 @@ def gap_against_similarity(rows: pd.DataFrame, *, measure: str | None = None) ->
         low, high = (pairs[end].fillna(pairs["ntg"]) for end in ("ntg_low", "ntg_high"))
         for axis in list(axes.flat)[len(wanted) :]:
             axis.set_visible(False)
-        gap_axis(axes[0, 0], "y", min(low.min(), 0.0), max(high.max(), 0.0))
+        gap_axis(axes[0, 0], "y", min(low.min(), 0.0), max(high.max(), 0.0), scale)
         for axis, name in zip(axes.flat, wanted, strict=False):
             _dress(axis, pairs[pairs[name].notna()], name, sizes, labels)
         for axis in axes[:, 0]:
-            axis.set_ylabel("gap in points: above 0, transfer harms")
+            axis.set_ylabel(scale.gap_axis)
         footnote(figure, _key(pairs))
         settle(figure)
     return figure

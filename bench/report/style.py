@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from bench.scores import Scale
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -159,13 +161,7 @@ def measure_name(measure: str) -> str:
 
 def points(fraction: float, decimals: int = 1) -> str:
     """Write a gap in points of accuracy with its sign (a true minus sign is left to figures and LaTeX)."""
-    value = round(100 * fraction, decimals)
-    return f"{value + 0.0:+.{decimals}f}" if value else f"{0:.{decimals}f}"
-
-
-def signed(fraction: float, decimals: int = 1) -> str:
-    """Write a gap as :func:`points` does, with a true minus."""
-    return points(fraction, decimals).replace("-", "\N{MINUS SIGN}")
+    return Scale().gap(fraction, decimals)
 
 
 def strategy_name(name: str) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bench.errors import unknown
-from bench.report.cells import caption, cell_text, distance_interval, judged, legend, margin_text
+from bench.report.cells import caption, cell_text, distance_interval, gap_text, judged, legend, margin_text
 from bench.report.grid import NEAR, Cell, Grid, grids
-from bench.report.style import measure_name, points
+from bench.report.style import measure_name
 from bench.report.terminal import print_table
 from bench.stats.gap import options_of
 
@@ -136,13 +136,13 @@ def _latex_grid(grid: Grid, comparisons: pd.DataFrame) -> str:
 def _latex_cell(cell: Cell | None) -> str:
     if cell is None or not cell.measured:
         return cell_text(cell)
-    return LATEX_CELL[cell.verdict] % points(cell.ntg)
+    return LATEX_CELL[cell.verdict] % cell.scale.gap(cell.ntg)
 
 
 def _latex_legend(comparisons: pd.DataFrame) -> str:
-    margin = margin_text(options_of(comparisons)["margin"])
+    margin = margin_text(options_of(comparisons)["margin"], comparisons)
     return (
-        r"Gap = accuracy from scratch minus accuracy after transfer, in points; above 0 is harm. "
+        latex_escape(gap_text(comparisons)) + r"; above 0 is harm. "
         rf"Bold$^{{\times}}$ negative, italic$^{{\star}}$ positive, $^{{=}}$ equivalent within {margin}; "
         + latex_escape(judged(comparisons))
         + "."

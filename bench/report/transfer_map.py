@@ -18,8 +18,8 @@ from bench.report.style import (
     counted,
     counted_range,
     figure_style,
-    signed,
 )  # fmt: skip
+from bench.scores import Scale, scale_of, score_column
 from bench.stats.gap import options_of
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
 
     To the right more blocks are copied (n), upwards more of them are frozen (f). Scratch stands in the
     corner (0, 0); along the bottom everything copied is tuned (AnB+, at its end full fine-tuning), along
-    the slope everything copied is frozen (AnB, at its end feature extraction). A cell has its gap in
-    points and the mark of its verdict; the best one is ringed, and that may be scratch. A point that was
+    the slope everything copied is frozen (AnB, at its end feature extraction). A cell has its gap
+    and the mark of its verdict; the best one is ringed, and that may be scratch. A point that was
     not run is hatched, one whose trials failed says so.
 
     Parameters
@@ -74,7 +74,8 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
     width = COLUMN if across <= 2 else PAGE
     down = -(-len(sources) * len(sizes) // across)
     cell = (width - 0.42) / across / (depth + 1.5)
-    norm = gap_norm(known["ntg"])
+    scale = scale_of(points)
+    norm = gap_norm(known["ntg"], scale)
     with figure_style():
         figure = Figure(figsize=(width, down * (cell * (depth + 1) + 0.22) + 0.72), layout="constrained")
         axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
@@ -85,9 +86,9 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
                 continue
             source, size = places[i]
             part = points[(points["source"] == source) & (points["target_size"] == size)]
-            _draw(axis, part, depth, norm, cell)
+            _draw(axis, part, depth, norm, cell, scale)
             axis.set_title(f"{source} \N{RIGHTWARDS ARROW} {known['target'].iloc[0]}", pad=2, fontsize=6.5)
-            said = _say(axis, part, size, depth)
+            said = _say(axis, part, size, depth, scale)
             if i == 0 and cell >= WRITABLE:
                 _name_corners(axis, depth, cell, (depth - 0.15) * cell * 72 - text_width(said, SAID))
             axis.label_outer()
@@ -96,7 +97,7 @@ def transfer_map(comparisons: pd.DataFrame, *, near: str = NEAR) -> Figure:
                 axis.set_xlabel("blocks copied, n")
         lost = f"; {LOST}: failed" if points["lost"].any() and MARKABLE <= cell < WRITABLE else ""
         order = order_of(known, measure) if measure and len(sources) > 1 else None
-        _scale(figure, list(axes.flat), norm, _key(comparisons, order, axes.size, lost))
+        _scale(figure, list(axes.flat), norm, _key(comparisons, order, axes.size, lost, scale), scale)
         settle(figure)
     return figure
 
@@ -126,7 +127,7 @@ def _across(sources: int, sizes: int) -> int:
     return MOST if sizes > MOST else sizes * max(1, 4 // sizes)
 
 
-def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: float) -> None:
+def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: float, scale: Scale) -> None:
     from matplotlib import colormaps
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
@@ -151,7 +152,8 @@ def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: flo
                 said, fitted = ("failed", 0.72 * size) if cell >= WRITABLE else (LOST, 4.5)
                 axis.text(n, f, said, ha="center", va="center", fontsize=fitted, color=QUIET)
             elif row is not None:
-                _write(axis, n, f, row, size if cell >= WRITABLE else None, cell, white=dark(colour))
+                fitted = size if cell >= WRITABLE else None
+                _write(axis, n, f, row, scale.short(row.ntg), fitted, cell, white=dark(colour))
     if cell >= WRITABLE:
         axis.text(0, 0, "0", ha="center", va="center", fontsize=size, color=QUIET)
     _ring(axis, *best)
@@ -164,14 +166,15 @@ def _draw(axis: Axes, part: pd.DataFrame, depth: int, norm: Normalize, cell: flo
     axis.set_ylabel("blocks frozen, f")
 
 
-def _write(axis: Axes, n: int, f: int, row: object, size: float | None, cell: float, *, white: bool) -> None:
+def _write(
+    axis: Axes, n: int, f: int, row: object, number: str, size: float | None, cell: float, *, white: bool
+) -> None:
     """Write gap and mark into a cell; the mark alone where it is small."""
     decided = row.verdict in ("negative", "positive")
     mark = MARKS[row.verdict]
     colour = "white" if white else "black" if decided else "#303030"
     weight = "bold" if decided else "normal"
     if size is not None:
-        number = signed(row.ntg, 1 if abs(row.ntg) < 0.0995 else 0)
         text = number if row.verdict == "inconclusive" else f"{number}\n{mark}"
         axis.text(
             n, f, text, ha="center", va="center", fontsize=size, color=colour, fontweight=weight, linespacing=0.95
@@ -198,10 +201,10 @@ def _name_corners(axis: Axes, depth: int, cell: float, room: float) -> None:
         axis.text(depth - 0.6, depth, "feature\nextraction", ha="right", **style)
 
 
-def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> str:
+def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int, scale: Scale) -> str:
     """Say size, scratch, the majority class and seeds in the empty half of the panel; return that."""
-    seeds, level = part.loc[~part["lost"], "n_seeds"], part["scratch_accuracy"].mean()
-    scratch = "" if level != level else f"\nscratch {100 * level:.1f} %"
+    seeds, level = part.loc[~part["lost"], "n_seeds"], part[score_column(part, "scratch")].mean()
+    scratch = "" if level != level else f"\nscratch {scale.score(level)}"
     majority = majority_of(part)
     trivial = "" if majority is None else f"\n{MAJORITY.partition(' ')[0]} {100 * majority:.1f} %"
     lines = f"{counted(size, 'label')}{scratch}{trivial}\n{counted_range(seeds, 'seed')}"
@@ -209,25 +212,25 @@ def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int) -> str:
     return lines
 
 
-def _key(comparisons: pd.DataFrame, order: str | None, panels: int, lost: str) -> str:
+def _key(comparisons: pd.DataFrame, order: str | None, panels: int, lost: str, scale: Scale) -> str:
     """Explain colours, marks and blanks; `order` says how several sources are sorted."""
-    margin = margin_text(options_of(comparisons)["margin"])
+    margin, by = margin_text(options_of(comparisons)["margin"], comparisons), scale.gap_axis.partition(":")[0]
     sources = f"; sources {order}" if order and panels > 4 else ""
     return (
-        f"gap in points (scratch minus transfer): above 0, transfer harms{sources}\n"
+        f"{by} (scratch minus transfer): above 0, transfer harms{sources}\n"
         f"{MARKS['negative']} negative, {MARKS['positive']} positive, {MARKS['equivalent']} equivalent within {margin}"
         + ("\n" if panels <= 4 else ", ")
         + f"no mark: inconclusive; ring: best; hatched: not run{lost}"
     )
 
 
-def _scale(figure: Figure, axes: list[Axes], norm: Normalize, key: str) -> None:
+def _scale(figure: Figure, axes: list[Axes], norm: Normalize, key: str, scale: Scale) -> None:
     from matplotlib.cm import ScalarMappable
 
     bar = figure.colorbar(
         ScalarMappable(norm, DIVERGING), ax=axes, location="bottom", fraction=0.05, aspect=45, pad=0.02, shrink=0.92
     )
-    gap_scale_ticks(bar.ax.xaxis, norm.vmax, size=5.5)
+    gap_scale_ticks(bar.ax.xaxis, norm.vmax, scale, size=5.5)
     bar.ax.tick_params(length=0, pad=1.5, labelsize=5.5)
     bar.outline.set_visible(False)
     bar.set_label(wrapped(key, 72 * figure.get_figwidth() - 12, 5.8), fontsize=5.8, linespacing=1.3)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 from bench.report.grid import depth_labels
-from bench.report.style import points
+from bench.scores import Scale, scale_of, score_column
 from bench.stats.won_back import NOTHING, won_back
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def sentences(table: pd.DataFrame) -> list[str]:
     table : DataFrame
         As :func:`bench.stats.won_back.won_back` returns it.
     """
-    said = []
+    said, scale = [], scale_of(table)
     for name, part in table.groupby("weighting", sort=True):
         facts = []
         if part["weight_auroc"].notna().any():
@@ -47,8 +47,8 @@ def sentences(table: pd.DataFrame) -> list[str]:
         elif (part["note"] == NOTHING).all():
             facts.append("has nothing to win back: the oracle does not gain either")
         if part["ntg"].notna().any():
-            before, after = (points(part[column].mean()) for column in ("uniform_ntg", "ntg"))
-            facts.append(f"moves the mean gap from {before} to {after} points")
+            before, after = (scale.gap(part[column].mean()) for column in ("uniform_ntg", "ntg"))
+            facts.append(f"moves the mean gap from {before} to {after} {scale.units}")
         if part["relative_cost"].notna().any():
             facts.append(f"takes {part['relative_cost'].median():.1f} x uniform's time")
         said.append(
@@ -68,7 +68,7 @@ def share_tables(table: pd.DataFrame) -> str:
     table : DataFrame
         As :func:`bench.stats.won_back.won_back` returns it.
     """
-    labels = depth_labels(table)
+    labels, scale = depth_labels(table), scale_of(table)
     table = table.assign(point=[str(labels[point]) for point in table[POINT].itertuples(index=False, name=None)])
     blocks = []
     for (target, backbone, source, size), part in table.groupby(["target", "backbone", "source", "target_size"]):
@@ -76,24 +76,21 @@ def share_tables(table: pd.DataFrame) -> str:
         head = [f"{source} -> {target}, {size} labels ({backbone})", "AUROC", *points_of]
         lines = [head, [":--", *("--:" for _ in head[1:])]]
         first = part.drop_duplicates("point").set_index("point")
-        for name, column in (("uniform: accuracy", "uniform_accuracy"), ("oracle: accuracy", "oracle_accuracy")):
-            lines.append([name, "", *(_percent(first.at[point, column]) for point in points_of)])
+        for arm in ("uniform", "oracle"):
+            reached = (first.at[point, score_column(table, arm)] for point in points_of)
+            lines.append([f"{arm}: {scale.label}", "", *("" if isnan(x) else scale.score(x) for x in reached)])
         for way, mine in part.groupby("weighting", sort=False):
             cells = mine.set_index("point")
-            lines.append([way, _auroc(mine), *(_share(cells, point) for point in points_of)])
+            lines.append([way, _auroc(mine), *(_share(cells, point, scale) for point in points_of)])
         blocks.append("\n".join("| " + " | ".join(line) + " |" for line in lines))
-    return "\n\n".join([*blocks, CAPTION])
+    return "\n\n".join([*blocks, CAPTION.format(units=scale.units)])
 
 
 CAPTION = (
     "Share of the oracle's gain over uniform weights that was won back, with its 95 % interval (Fieller). In "
-    "brackets, where the oracle does not surely gain: the gain over uniform weights in points, with its 95 % interval."
+    "brackets, where the oracle does not surely gain: the gain over uniform weights in {units}, with its 95 % interval."
 )
 POINT = ["strategy", "transfer_depth", "frozen_depth"]
-
-
-def _percent(value: float) -> str:
-    return "" if isnan(value) else f"{100 * value:.1f} %"
 
 
 def _auroc(mine: pd.DataFrame) -> str:
@@ -105,12 +102,12 @@ def _auroc(mine: pd.DataFrame) -> str:
     return f"{row['weight_auroc']:.2f}" + _ends(low, high, ".2f")
 
 
-def _share(cells: pd.DataFrame, point: str) -> str:
+def _share(cells: pd.DataFrame, point: str, scale: Scale) -> str:
     if point not in cells.index:
         return ""
     row = cells.loc[point]
     if isnan(row["share"]):
-        gains = [points(row[name]) for name in ("won", "won_low", "won_high")]
+        gains = [scale.gap(row[name]) for name in ("won", "won_low", "won_high")]
         return f"({gains[0]} [{gains[1]}, {gains[2]}])"
     share, low, high = (round(100 * row[name]) for name in ("share", "share_low", "share_high"))
     return f"{share} % [{low}, {high}]"

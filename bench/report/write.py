@@ -18,6 +18,7 @@ from bench.report.style import figure_style
 from bench.report.table import format_table
 from bench.report.weightings import sentences, share_tables, weighted
 from bench.schema import OK, conform, near_attrs
+from bench.scores import with_scores
 from bench.stats.gap import negative_transfer
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def write_report(
         When something cannot be written.
     """
     out = Path(out)
-    rows = conform(rows)
+    rows = with_scores(conform(rows))
     comparisons = negative_transfer(rows, **options)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,8 @@ def measure(name: str, *, version: int = 1, near: str = "low") -> Callable:
         raise unknown(f'end (near=) of the measure "{name}"', str(near), DIRECTIONS)
     if column(name).endswith(ENDS):
         raise BenchError(f'the measure name "{name}" ends like the columns of an interval; choose another')
+    if column(name).startswith("test_"):
+        raise BenchError(f'the measure name "{name}" begins like the columns of scores on the test set; choose another')
     if column(name) in {own.name for own in (*TRIAL, *COMPARISON) if own not in MEASURE_COLUMNS}:
         raise BenchError(f'the measure name "{name}" is that of another column of the result table; choose another')
 

@@ -15,9 +15,10 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.schema import SCRATCH, similarity_columns
+from bench.scores import as_accuracy
 from bench.stats import paired
 from bench.stats.bootstrap import RESAMPLES, seed_weights
-from bench.stats.gap import SETTING, prepare
+from bench.stats.gap import SETTING, default_margin, prepare
 from bench.stats.nearness import halves, has_intervals, similarity_means
 from bench.stats.select import DEPTHS, STRATEGY_KEY, SUFFIX, select_depth
 from bench.stats.verdict import correct
@@ -42,7 +43,7 @@ def textbook(
     rows: pd.DataFrame,
     *,
     measure: str = "frechet_distance",
-    margin: float = 0.01,
+    margin: float | None = None,
     alpha: float = 0.05,
     advice: Mapping[tuple[bool, bool], Sequence[str]] = TEXTBOOK,
 ) -> pd.DataFrame:
@@ -66,8 +67,8 @@ def textbook(
         One row a trial, columns as in :data:`bench.schema.TRIAL`.
     measure : str
         What makes a source near.
-    margin : float
-        Fraction of accuracy.
+    margin : float, optional
+        In the metric's unit: 0.01 by default, one point; a metric that is not bounded has no default.
     alpha : float
     advice : mapping of (small, similar) to arms
 
@@ -75,19 +76,22 @@ def textbook(
     -------
     DataFrame
         One row a cell: `PLACE`, `similarity`, `small`, `similar` (missing for a source in between),
-        `n_seeds`, `n_arms`, `winner` (highest mean test accuracy), `winner_accuracy`, `scratch_accuracy`,
+        `n_seeds`, `n_arms`, `winner` (highest mean test score), `winner_score`, `scratch_score`,
         `win_share` (of the resamples over seeds in which the winner wins), `lead` over the second-best arm
-        `runner_up` with `lead_low` and `lead_high`, `advised`, `advised_accuracy`, `shortfall` of the advice
+        `runner_up` with `lead_low` and `lead_high`, `advised`, `advised_score`, `shortfall` of the advice
         behind the winner with `shortfall_low` and `shortfall_high`, `p_holm` (the least over arms) and `outcome`.
+        Of rows by accuracy the scores are called `winner_accuracy` and so on.
 
     Raises
     ------
     DataError
-        When similarity was not measured, a size or source is alone, or no source is surely similar or different.
+        When similarity was not measured, a size or source is alone, or no source is surely similar or different; for a
+        metric that is not bounded without a margin.
     """
     import pandas as pd
 
     rows = prepare(rows)
+    margin = default_margin(rows) if margin is None else margin
     if measure not in similarity_columns(rows) or rows.loc[rows["source"].notna(), measure].isna().all():
         raise DataError(f"{measure} was measured for no pair: no source is near or far")
     every = _arms(rows)
@@ -102,7 +106,7 @@ def textbook(
             here = where | {"target_size": size}
             base = scratch[np.logical_and.reduce([scratch[k].eq(v).fillna(pd.isna(v)) for k, v in here.items()])]
             wide = pd.concat([block, base]).pivot_table(
-                index="seed", columns="arm", values="test_accuracy", aggfunc="first"
+                index="seed", columns="arm", values="test_score", aggfunc="first"
             )
             wide = wide.dropna(axis=1, thresh=2).dropna()
             if len(wide) < 2 or wide.shape[1] < 2:
@@ -117,7 +121,7 @@ def textbook(
                          | _cell(wide, advised, margin, alpha))  # fmt: skip
     if not cells:
         raise DataError("no source and size has two arms over two seeds to compare")
-    return _settle(pd.DataFrame(cells).astype({"similar": "boolean"}), alpha)
+    return as_accuracy(_settle(pd.DataFrame(cells).astype({"similar": "boolean"}), alpha))
 
 
 def _arms(rows: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +130,7 @@ def _arms(rows: pd.DataFrame) -> pd.DataFrame:
 
     done = rows[rows["done"] & (rows["target_size"] > 0)]
     chosen = select_depth(rows)
-    chosen = chosen[(chosen["status"] == "ok") & (chosen["target_size"] > 0) & chosen["test_accuracy"].notna()]
+    chosen = chosen[(chosen["status"] == "ok") & (chosen["target_size"] > 0) & chosen["test_score"].notna()]
     every = chosen.assign(arm=chosen["strategy"].str.removesuffix(SUFFIX))
     several = done.groupby(STRATEGY_KEY, dropna=False)[DEPTHS[1]].transform("nunique") > 1
     tuned = done[(done["strategy"] == FULL_STRATEGY) & (done["frozen_depth"] == 0)]
@@ -164,8 +168,8 @@ def _cell(wide: pd.DataFrame, advised: Sequence[str], margin: float, alpha: floa
     resampled = seed_weights(len(wide), RESAMPLES) @ wide.to_numpy(dtype=float)
     lead, lead_low, lead_high, _ = paired.summary((wide[winner] - wide[second]).to_numpy(), alpha)
     cell = {
-        "n_seeds": len(wide), "n_arms": wide.shape[1], "winner": winner, "winner_accuracy": float(mean[winner]),
-        "scratch_accuracy": float(mean.get(SCRATCH, np.nan)),
+        "n_seeds": len(wide), "n_arms": wide.shape[1], "winner": winner, "winner_score": float(mean[winner]),
+        "scratch_score": float(mean.get(SCRATCH, np.nan)),
         "win_share": float((resampled.argmax(axis=1) == wide.columns.get_loc(winner)).mean()),
         "runner_up": second, "lead": lead, "lead_low": lead_low, "lead_high": lead_high,
     }  # fmt: skip
@@ -178,7 +182,7 @@ def _cell(wide: pd.DataFrame, advised: Sequence[str], margin: float, alpha: floa
     short, low, high, _ = paired.summary((wide[winner] - wide[best]).to_numpy(), alpha)
     p = paired.t_test(ahead)
     return cell | {
-        "advised": best, "advised_accuracy": float(mean[best]),
+        "advised": best, "advised_score": float(mean[best]),
         "shortfall": short, "shortfall_low": low, "shortfall_high": high,
         "p_values": list(np.where(ahead.mean(axis=0) > 0, p, 1.0)),
         "not_better": float(np.max(_one_sided(ahead, margin), initial=0.0)),

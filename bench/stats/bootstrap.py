@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
+from bench.schema import ACCURACY
 from bench.seeding import generator
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def gap_intervals(
     ----------
     trials : DataFrame
         Paired trials sorted by comparison, with the columns `comparison`, `key`, `scratch_key`,
-        `scratch_accuracy` and `test_accuracy`.
+        `metric`, `scratch_score` and `test_score`.
     n_comparisons : int
     correct : mapping of key to bool array, shape (n_test,)
         As :func:`bench.load_correctness` gives it; trials that it lacks are resampled by seed alone.
@@ -214,13 +215,18 @@ def gap_intervals(
 
 
 def _seed_gaps(part: pd.DataFrame) -> np.ndarray:
-    return np.round((part["scratch_accuracy"] - part["test_accuracy"]).to_numpy(dtype=float), 12)
+    return np.round((part["scratch_score"] - part["test_score"]).to_numpy(dtype=float), 12)
 
 
 def _examples(part: pd.DataFrame, correct: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Return scratch right minus transfer right, shape (n, m), or None where an example is not known."""
+    """Return scratch right minus transfer right, shape (n, m); None where an example is not known, or no share right.
+
+    Of the metrics, accuracy alone is a mean over examples that rows keep.
+    """
+    if (part["metric"] != ACCURACY).any():
+        return None
     arms = []
-    for key, accuracy in (("scratch_key", "scratch_accuracy"), ("key", "test_accuracy")):
+    for key, accuracy in (("scratch_key", "scratch_score"), ("key", "test_score")):
         found = [correct.get(name) for name in part[key]]
         if any(one is None for one in found) or len({len(one) for one in found}) > 1:
             return None

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.errors import DataError, nearest
 from bench.schema import SCRATCH
+from bench.scores import as_accuracy
 from bench.stats import paired
 from bench.stats.gap import COMPARISON_KEY, SETTING, prepare
 from bench.stats.verdict import correct as correct_p
@@ -81,7 +82,7 @@ def per_class_gap(
         raise DataError("no comparison has a record of which test examples were right: a run's ledger keeps it")
     table = pd.DataFrame(found)
     groups = table.groupby(COMPARISON_KEY, dropna=False).ngroup()
-    return table.assign(p_holm=correct_p(table["p_value"], groups, "holm"))
+    return as_accuracy(table.assign(p_holm=correct_p(table["p_value"], groups, "holm")))
 
 
 def _truth(target: str, labels: Mapping[str, Sequence[int]], answers: np.ndarray) -> np.ndarray:

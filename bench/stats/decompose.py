@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.errors import DataError, nearest, unknown
 from bench.schema import SCRATCH
+from bench.scores import as_accuracy
 from bench.stats import paired
 from bench.stats.gap import SETTING, prepare
 from bench.stats.verdict import CORRECTIONS, correct
@@ -27,7 +28,7 @@ COMPONENTS = {
 
 
 def arms(rows: pd.DataFrame, source: str, control: str) -> pd.DataFrame:
-    """Return the trials of AnB, AnB+, BnB and BnB+, one row a setting, depth and seed, with `arm`, `depth`, `accuracy`.
+    """Return the trials of AnB, AnB+, BnB and BnB+, one row a setting, depth and seed, with `arm`, `depth`, `score`.
 
     Parameters
     ----------
@@ -55,8 +56,8 @@ def arms(rows: pd.DataFrame, source: str, control: str) -> pd.DataFrame:
         frozen = mine[mine["strategy"].isin(FROZEN) & (mine["frozen_depth"] == mine["transfer_depth"])]
         tuned = mine[mine["strategy"].isin(TUNED) & (mine["frozen_depth"] == 0)]
         found += [frozen.assign(arm=f"{letter}nB"), tuned.assign(arm=f"{letter}nB+")]
-    every = pd.concat(found, ignore_index=True).rename(columns={"transfer_depth": "depth", "test_accuracy": "accuracy"})
-    return every.drop_duplicates([*SETTING, "arm", "depth", "seed"])[[*SETTING, "arm", "depth", "seed", "accuracy"]]
+    every = pd.concat(found, ignore_index=True).rename(columns={"transfer_depth": "depth", "test_score": "score"})
+    return every.drop_duplicates([*SETTING, "arm", "depth", "seed"])[[*SETTING, "arm", "depth", "seed", "score"]]
 
 
 def decomposition(
@@ -84,7 +85,7 @@ def decomposition(
     Returns
     -------
     DataFrame
-        Setting, `source`, `control`, `depth`, `component`, `value` (fraction of accuracy), `low`, `high`
+        Setting, `source`, `control`, `depth`, `component`, `value` (by the metric), `low`, `high`
         (paired t over seeds), `p_value`, `p_holm` and `n_seeds`; depths that an arm lacks are left out.
 
     Raises
@@ -105,9 +106,9 @@ def decomposition(
         scratch = base[
             np.logical_and.reduce([(base[k] == v) | (base[k].isna() & pd.isna(v)) for k, v in named.items()])
         ]
-        level = scratch.set_index("seed")["test_accuracy"].astype(float)
+        level = scratch.set_index("seed")["test_score"].astype(float)
         for depth, here in part.groupby("depth", sort=True):
-            arm = {name: block.set_index("seed")["accuracy"].astype(float) for name, block in here.groupby("arm")}
+            arm = {name: block.set_index("seed")["score"].astype(float) for name, block in here.groupby("arm")}
             arm["scratch"] = level
             for component, (more, less) in COMPONENTS.items():
                 if more in arm and less in arm:
@@ -122,4 +123,4 @@ def decomposition(
         raise DataError(f'no depth has what is needed of "{source}", "{control}" and scratch')
     table = pd.DataFrame(found)
     groups = table.groupby(SETTING, dropna=False).ngroup()
-    return table.assign(p_holm=correct(table["p_value"], groups, correction))
+    return as_accuracy(table.assign(p_holm=correct(table["p_value"], groups, correction)))

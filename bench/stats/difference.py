@@ -1,6 +1,6 @@
 """Two tables of the same trials compared: what is the same, what changed, and whether that is more than noise.
 
-For reproductions and for upgrades of a dependency. The rule, for test accuracy and at the level `alpha`:
+For reproductions and for upgrades of a dependency. The rule, for the test score and at the level `alpha`:
 
 1. *A cell*, all seeds of one strategy, depth, pair, backbone and size, has changed when the mean of B - A over its
    seeds differs from 0 by the paired t test (three seeds or more), corrected by Holm over all cells in which
@@ -8,7 +8,8 @@ For reproductions and for upgrades of a dependency. The rule, for test accuracy 
 2. *A row* has changed when B - A is larger than two seeds of its cell differ: t = (B - A) / (s sqrt(2)), s being
    the standard deviation over the cell's seeds in A, or the sampling error of the test set,
    sqrt(p (1 - p) / n_test), where that is larger; n - 1 degrees of freedom. With fewer than three seeds the sampling
-   error alone is the yardstick (the normal distribution). Corrected by Holm over all rows that changed.
+   error alone is the yardstick (the normal distribution), which is known of accuracies alone. Corrected by Holm over
+   all rows that changed.
 
 Each part is tested at alpha / 2, so that where nothing but noise changed, the chance that anything is called changed
 beyond it stays within alpha. A row is beyond noise by its own change or as part of a cell that is.
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import BenchError
-from bench.schema import OK, SCRATCH, TRIAL, conform
+from bench.schema import ACCURACY, OK, SCRATCH, TRIAL, conform
+from bench.scores import as_accuracy, metrics_of, with_scores
 from bench.stats.gap import COMPARISON_KEY
 from bench.stats.paired import TOLERANCE, t_test
 from bench.stats.verdict import correct
@@ -34,12 +36,13 @@ SAME, WITHIN, BEYOND, ONLY_A, ONLY_B = "same", "within noise", "beyond noise", "
 STATES = (SAME, WITHIN, BEYOND, ONLY_A, ONLY_B)
 PLACE = [
     "suite", "source", "target", "backbone", "strategy", "transfer_depth", "frozen_depth", "weighting", "target_size",
+    "metric",
 ]  # fmt: skip
 TRIAL_PLACE = [*PLACE, "seed"]
 # What of a row is its result. How long it took is none, nor is the key, which says what decided it.
 RESULT = [
-    "test_accuracy", "test_loss", "val_accuracy", "val_loss", "learning_rate", "steps", "best_step",
-    "trainable_parameters", "source_accuracy", "n_test",
+    "test_score", "val_score", "test_accuracy", "test_loss", "val_accuracy", "val_loss", "learning_rate", "steps",
+    "best_step", "trainable_parameters", "source_accuracy", "n_test",
 ]  # fmt: skip
 GAP = ["ntg", "ntg_low", "ntg_high", "p_holm", "verdict", "n_seeds"]
 FEWEST_SEEDS = 3
@@ -52,8 +55,8 @@ class Difference:
     Attributes
     ----------
     trials : DataFrame
-        One row a trial of either table: its place, `accuracy_a`, `accuracy_b`, `change` (B - A), `p_row` and
-        `p_cell` (corrected), `state`, and `why` where it is in one table only.
+        One row a trial of either table: its place, `score_a`, `score_b` (`accuracy_a` and `accuracy_b` where all
+        are), `change` (B - A), `p_row` and `p_cell` (corrected), `state`, and `why` where it is in one table only.
     comparisons : DataFrame
         One row a comparison of either: its place, `ntg_a`, `ntg_b`, `verdict_a`, `verdict_b`, `p_change`
         (corrected), `state`.
@@ -103,14 +106,19 @@ def difference(
         raise BenchError(f"alpha must lie between 0 and 1, got {alpha}")
     both, notes = _matched(rows_a, rows_b)
     trials = _judged(both, alpha)
-    return Difference(trials, _compared(trials, comparisons_a, comparisons_b, alpha), notes)
+    comparisons = _compared(trials, comparisons_a, comparisons_b, alpha)
+    notes += _unjudged(trials)
+    if set(metrics_of(trials)) <= {ACCURACY}:  # tables as they always were
+        names = {"score_a": "accuracy_a", "score_b": "accuracy_b"}
+        return Difference(as_accuracy(trials).rename(columns=names), as_accuracy(comparisons), notes)
+    return Difference(trials, comparisons, notes)
 
 
 def shared_trials(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of each table whose trial the other has too: what can be judged alike on both sides."""
     import pandas as pd
 
-    a, b = conform(rows_a, TRIAL), conform(rows_b, TRIAL)
+    a, b = (with_scores(conform(rows, TRIAL)) for rows in (rows_a, rows_b))
     sides = pd.concat([a[TRIAL_PLACE].drop_duplicates(), b[TRIAL_PLACE].drop_duplicates()], ignore_index=True)
     shared = sides[sides.duplicated()].assign(shared=True)
     kept = []
@@ -127,11 +135,11 @@ def _matched(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> tuple[pd.DataFrame, 
     """Put the rows of one place beside each other."""
     notes, sides = [], []
     for name, rows in (("A", rows_a), ("B", rows_b)):
-        rows = conform(rows, TRIAL)
+        rows = with_scores(conform(rows, TRIAL))
         twice = rows.duplicated(TRIAL_PLACE, keep="last")
         if twice.any():
             notes.append(f"{name} has {int(twice.sum()):,} places more than once: the last row of each counts.")
-        sides.append(rows[~twice][[*TRIAL_PLACE, *RESULT, "status", "key"]])
+        sides.append(rows[~twice][[*TRIAL_PLACE, *RESULT, "metric_unit", "status", "key"]])
     both = sides[0].merge(sides[1], on=TRIAL_PLACE, how="outer", suffixes=("_a", "_b"), indicator="where", sort=True)
     other = int((both["key_a"] != both["key_b"]).fillna(False).sum())
     if other:
@@ -151,8 +159,8 @@ def _judged(both: pd.DataFrame, alpha: float) -> pd.DataFrame:
         a, b = both[f"{name}_a"], both[f"{name}_b"]
         identical &= (a.eq(b).fillna(False) | (a.isna() & b.isna())).astype(bool)
     table = both[TRIAL_PLACE].assign(
-        accuracy_a=both["test_accuracy_a"], accuracy_b=both["test_accuracy_b"],
-        change=both["test_accuracy_b"] - both["test_accuracy_a"],
+        score_a=both["test_score_a"], score_b=both["test_score_b"], change=both["test_score_b"] - both["test_score_a"],
+        metric_unit=both["metric_unit_a"].fillna(both["metric_unit_b"]),
     )  # fmt: skip
     changed = done_a & done_b & ~identical
     place = table.groupby(PLACE, dropna=False, sort=False).ngroup()
@@ -178,13 +186,13 @@ _SIDES = (("a", "right_only"), ("b", "left_only"))
 
 def _spread(both: pd.DataFrame, done: pd.Series, place: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Return for each row the standard deviation that noise has, and its degrees of freedom, from A."""
-    accuracy = both["test_accuracy_a"].where(done)
-    by = accuracy.groupby(place)
+    by = both["test_score_a"].where(done).groupby(place)
     n, sd, mean = (by.transform(how).to_numpy(dtype=float) for how in ("count", "std", "mean"))
     examples = both["n_test_a"].to_numpy(dtype=float, na_value=np.nan)
     # One more right and one more wrong: a place that is always right has sampling error too.
     p = (mean * examples + 1) / (examples + 2)
-    sampling = np.nan_to_num(np.sqrt(p * (1 - p) / examples))
+    plain = both["metric"].eq(ACCURACY).to_numpy()
+    sampling = np.where(plain, np.nan_to_num(np.sqrt(np.where(plain, p * (1 - p) / examples, 0.0))), np.nan)
     few = n < FEWEST_SEEDS
     return np.where(few, sampling, np.fmax(sd, sampling)), np.where(few, np.inf, n - 1)
 
@@ -229,6 +237,16 @@ def _holm(p: np.ndarray) -> np.ndarray:
     return correct(pd.Series(p), pd.Series(0, index=range(len(p))), "holm")
 
 
+def _unjudged(trials: pd.DataFrame) -> list[str]:
+    """Say of which metrics single rows changed that nothing tells from noise."""
+    blind = trials[(trials["state"] == WITHIN) & (trials["metric"] != ACCURACY) & trials["p_row"].isna()]
+    return [
+        f"{len(part):,} rows by {metric} changed, of cells with fewer than {FEWEST_SEEDS} seeds: nothing tells that "
+        "from noise."
+        for metric, part in blind.groupby("metric")
+    ]
+
+
 # --- comparisons ---------------------------------------------------------------------------------------
 
 
@@ -256,7 +274,7 @@ def _gap_changes(trials: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFram
     """Return, for each comparison and seed, the change of the gap, and whether one of its rows is beyond noise."""
     import pandas as pd
 
-    setting = ["suite", "target", "backbone", "target_size", "seed"]
+    setting = ["suite", "target", "backbone", "target_size", "metric", "seed"]
     known = trials[trials["state"].isin([SAME, WITHIN, BEYOND])]
     scratch = known[known["source"].isna() & (known["strategy"] == SCRATCH)][[*setting, "change", "state"]]
     place = [name for name in PLACE if name != "target_size"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import BenchError, DataError, nearest, unknown
-from bench.schema import COMPARISON, OK, SCRATCH, TRIAL, conform, similarity_columns
+from bench.schema import ACCURACY, COMPARISON, OK, SCRATCH, TRIAL, conform, similarity_columns
+from bench.scores import MARGIN, metrics_of, scale_of, with_scores
 from bench.stats import collapse, paired
 from bench.stats.bootstrap import BOTH, gap_intervals
 from bench.stats.edges import grid_edges
@@ -21,9 +22,9 @@ from bench.stats.verdict import correct as correct_p
 if TYPE_CHECKING:
     import pandas as pd
 
-# What a comparison is judged within: rows of two suites or two ways of validation never meet.
+# What a comparison is judged within: rows of two suites, two ways of validation or two metrics never meet.
 SCOPE = ["suite", "validation"]
-SETTING = [*SCOPE, "target", "backbone", "target_size"]
+SETTING = [*SCOPE, "target", "backbone", "target_size", "metric"]
 COMPARISON_KEY = [*SETTING, "source", "weighting", "strategy", "transfer_depth", "frozen_depth"]
 REQUIRED = ["source", "target", "backbone", "strategy", "target_size", "seed", "test_accuracy"]
 AUTO = "auto"
@@ -37,7 +38,7 @@ TESTS = {
 def negative_transfer(
     rows: pd.DataFrame,
     *,
-    margin: float = 0.01,
+    margin: float | None = None,
     alpha: float = 0.05,
     test: str = "t",
     correction: str = "holm",
@@ -48,9 +49,10 @@ def negative_transfer(
 ) -> pd.DataFrame:
     r"""Compare every transfer with training from scratch.
 
-    The negative transfer gap of a comparison is :math:`\mathrm{NTG} = \mathrm{acc}(scratch) -
-    \mathrm{acc}(transfer)` on the target's test set (Wang et al., CVPR 2019, in accuracies
-    instead of errors): above zero, transfer harms. It is the mean over the seeds that both arms have,
+    The negative transfer gap of a comparison is :math:`\mathrm{NTG} = \mathrm{score}(scratch) -
+    \mathrm{score}(transfer)` on the target's test set (Wang et al., CVPR 2019, in scores, of which more is
+    better, instead of errors): above zero, transfer harms. Scores are by the metric that the rows name, accuracy
+    where they name none; those of two metrics are never compared. It is the mean over the seeds that both arms have,
     paired by seed. Its interval comes from the paired t distribution and is not corrected; verdicts are
     read from corrected p values (see :func:`bench.stats.verdict.verdicts` for their order), so an
     interval that excludes 0 may still be *inconclusive*.
@@ -61,9 +63,11 @@ def negative_transfer(
     ----------
     rows : DataFrame
         One row a trial, columns as in :data:`bench.schema.TRIAL`; of these, `source`, `target`,
-        `backbone`, `strategy`, `target_size`, `seed` and `test_accuracy` must be there.
-    margin : float
-        Half-width of the equivalence region, as a fraction: 0.01 is one point of accuracy.
+        `backbone`, `strategy`, `target_size`, `seed` and `test_accuracy` (or `metric` and `test_score`) must
+        be there.
+    margin : float, optional
+        Half-width of the equivalence region, in the metric's unit: 0.01 by default, one point of accuracy. A metric
+        that is not bounded has no default.
     alpha : float
         Level of the verdicts; intervals cover 1 - alpha.
     test : {"t", "sign-flip", "auto"}
@@ -97,18 +101,20 @@ def negative_transfer(
     Raises
     ------
     DataError
-        When a column is missing, an accuracy is no fraction, or two different results claim one place.
+        When a column is missing, an accuracy is no fraction, two different results claim one place, or a metric
+        that is not bounded is given no margin.
     UnknownName
         For an unknown test, correction, interval, family or contrast column.
     """
     _check_options(margin, alpha, test, correction, family, interval)
     check_contrasts(contrasts or {})
     rows = prepare(rows)
+    margin = default_margin(rows) if margin is None else margin
     measures = similarity_columns(rows)
     trials, warnings = _pair(rows)
     table = _summarise(trials, measures)
     table["contrast"], unfit = name_contrasts(table, contrasts or {})
-    groups = families(table, SCOPE, family)
+    groups = families(table, [*SCOPE, "metric"], family)
     table["test"] = _tests(table["n_seeds"], groups, test, alpha)
     table = table.assign(**_judge(trials, table["test"].to_numpy(), margin, alpha))
     table["correction"] = np.where(table["contrast"].notna(), "holm", correction)
@@ -121,7 +127,7 @@ def negative_transfer(
     if interval == "bootstrap" or correct is not None:
         found = gap_intervals(trials[trials["paired"]], len(table), correct or {}, alpha)
         table["ntg_boot_low"], table["ntg_boot_high"], table["resampled"] = found
-        warnings += _seeds_alone(table["resampled"])
+        warnings += _seeds_alone(table["resampled"], table["metric"])
     table = conform(table, COMPARISON)
     options = {"margin": margin, "alpha": alpha, "test": test, "correction": correction, "family": list(family)}
     options |= {"interval": interval, "contrasts": dict(contrasts or {})}
@@ -163,10 +169,25 @@ def _corrected(p: pd.Series, groups: pd.Series, methods: pd.Series) -> np.ndarra
     return corrected
 
 
+def default_margin(rows: pd.DataFrame) -> float:
+    """Return the margin of equivalence where none is said.
+
+    Raises
+    ------
+    DataError
+        For prepared rows by a metric that is not bounded.
+    """
+    for metric in metrics_of(rows):
+        scale = scale_of(rows[rows["metric"] == metric])
+        if not scale.bounded:
+            raise DataError(f"the metric {metric} is not bounded: say a margin of equivalence, in {scale.units}")
+    return MARGIN
+
+
 def _check_options(
-    margin: float, alpha: float, test: str, correction: str, family: Sequence[str], interval: str
+    margin: float | None, alpha: float, test: str, correction: str, family: Sequence[str], interval: str
 ) -> None:
-    if not margin > 0:
+    if margin is not None and not margin > 0:
         raise BenchError(f"margin must be above 0 (a fraction: 0.01 is one point), got {margin}")
     if not 0 < alpha < 1:
         raise BenchError(f"alpha must lie between 0 and 1, got {alpha}")
@@ -194,7 +215,8 @@ def prepare(rows: pd.DataFrame) -> pd.DataFrame:
     DataError
         See :func:`negative_transfer`.
     """
-    missing = [name for name in REQUIRED if name not in rows.columns]
+    other = {"metric", "test_score"} <= set(rows.columns)
+    missing = [name for name in REQUIRED if name not in rows.columns and not (other and name == "test_accuracy")]
     if missing:
         hint = nearest(missing[0], [c for c in rows.columns if c not in {column.name for column in TRIAL}])
         raise DataError(f"the rows lack the column {', '.join(missing)}{hint}")
@@ -204,7 +226,8 @@ def prepare(rows: pd.DataFrame) -> pd.DataFrame:
         raise DataError(
             f"test_accuracy must be a fraction between 0 and 1, row {outside.index[0]} has {outside.iloc[0]}"
         )
-    rows["done"] = (rows["status"].fillna(OK) == OK).astype(bool) & rows["test_accuracy"].notna()
+    rows = with_scores(rows)
+    rows["done"] = (rows["status"].fillna(OK) == OK).astype(bool) & rows["test_score"].notna()
     rows["validation"] = _known_validation(rows)
     place = [*COMPARISON_KEY, "seed"]
     rows = rows.sort_values([*place, "done", "key"], ascending=[True] * len(place) + [False, True], kind="stable")
@@ -225,7 +248,7 @@ def _known_validation(rows: pd.DataFrame) -> pd.Series:
 
 def _refuse_conflicts(rows: pd.DataFrame, place: list[str]) -> None:
     """Raise when two completed rows for one place differ: they come from different recipes or versions."""
-    done = rows[rows["done"]].drop_duplicates([*place, "test_accuracy", "key"])
+    done = rows[rows["done"]].drop_duplicates([*place, "test_score", "key"])
     conflict = done[done.duplicated(place)]
     if len(conflict):
         row = conflict.iloc[0]
@@ -241,7 +264,8 @@ def _refuse_conflicts(rows: pd.DataFrame, place: list[str]) -> None:
 def paired_trials(rows: pd.DataFrame) -> pd.DataFrame:
     """Return every completed transfer trial beside the scratch trial of its seed.
 
-    Columns as in :data:`bench.schema.TRIAL`, `scratch_accuracy`, and `gap`: scratch minus transfer, a fraction.
+    Columns as in :data:`bench.schema.TRIAL`, `scratch_score`, `scratch_accuracy`, and `gap`: scratch minus
+    transfer by the metric.
 
     Raises
     ------
@@ -251,7 +275,7 @@ def paired_trials(rows: pd.DataFrame) -> pd.DataFrame:
     trials, _ = _pair(prepare(rows))
     trials = trials[trials["paired"]].reset_index(drop=True)
     # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are the same difference.
-    return trials.assign(gap=(trials["scratch_accuracy"] - trials["test_accuracy"]).astype(float).round(12))
+    return trials.assign(gap=(trials["scratch_score"] - trials["test_score"]).astype(float).round(12))
 
 
 def _pair(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -261,8 +285,8 @@ def _pair(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     baseline = scratch[scratch["strategy"] == SCRATCH]
     transfer = at_every_size(rows[~is_scratch], baseline)
     place = [*SETTING, "seed"]
-    names = {"done": "scratch_done", "test_accuracy": "scratch_accuracy", "key": "scratch_key"}
-    names["classes_predicted"] = "scratch_classes"
+    names = {"done": "scratch_done", "test_score": "scratch_score", "test_accuracy": "scratch_accuracy"}
+    names |= {"key": "scratch_key", "classes_predicted": "scratch_classes"}
     beside = baseline[[*place, *names]].rename(columns=names)
     trials = transfer.merge(beside, on=place, how="left").merge(_best_tuned(scratch), on=place, how="left")
     trials["there"] = trials["scratch_done"].notna()
@@ -295,7 +319,7 @@ def at_every_size(transfer: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFram
     labels_enter = ["validation", "target_size"]
     once = transfer[free].sort_values("done", ascending=False, kind="stable")
     once = once.drop_duplicates([c for c in [*COMPARISON_KEY, "seed"] if c not in labels_enter])
-    wide = once.drop(columns=labels_enter).merge(settings, on=["suite", "target", "backbone"], how="left")
+    wide = once.drop(columns=labels_enter).merge(settings, on=["suite", "target", "backbone", "metric"], how="left")
     wide["target_size"] = wide["target_size"].fillna(0)
     return pd.concat([transfer[~free], wide[transfer.columns]], ignore_index=True)
 
@@ -303,10 +327,10 @@ def at_every_size(transfer: pd.DataFrame, baseline: pd.DataFrame) -> pd.DataFram
 def _best_tuned(scratch: pd.DataFrame) -> pd.DataFrame:
     """For each setting and seed, the scratch arm that is best on validation data (plain scratch if equal)."""
     arms = scratch[scratch["done"]].assign(longer=lambda f: f["strategy"] != SCRATCH)
-    order = ["val_accuracy", "val_loss", "longer", "strategy"]
+    order = ["val_score", "val_loss", "longer", "strategy"]
     arms = arms.sort_values(order, ascending=[False, True, True, True], kind="stable")
     best = arms.drop_duplicates([*SETTING, "seed"])
-    return best[[*SETTING, "seed", "test_accuracy"]].rename(columns={"test_accuracy": "tuned_accuracy"})
+    return best[[*SETTING, "seed", "test_score"]].rename(columns={"test_score": "tuned_score"})
 
 
 def _summarise(trials: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
@@ -315,9 +339,12 @@ def _summarise(trials: pd.DataFrame, measures: list[str]) -> pd.DataFrame:
     table = by[COMPARISON_KEY].first()
     table["n_seeds"] = by["paired"].sum()
     table["n_failed"] = by["failed"].sum()
-    both = trials[trials["paired"]].rename(columns={"test_accuracy": "transfer_accuracy"})
-    both["ntg_tuned"] = both["tuned_accuracy"] - both["transfer_accuracy"]
+    table["metric_unit"] = by["metric_unit"].first()
+    both = trials[trials["paired"]]
+    both = both.rename(columns={"test_accuracy": "transfer_accuracy", "test_score": "transfer_score"})
+    both["ntg_tuned"] = both["tuned_score"] - both["transfer_score"]
     columns = ["scratch_accuracy", "transfer_accuracy", "ntg_tuned", "source_accuracy", "majority_accuracy"]
+    columns += ["scratch_score", "transfer_score"]
     means = both.groupby("comparison")[columns].mean()
     similar = similarity_means(both, ["comparison"], measures)
     return table.join(means).join(one_class_seeds(both)).join(similar).reset_index(drop=True)
@@ -328,7 +355,7 @@ def _differences(trials: pd.DataFrame, n_comparisons: int) -> list[tuple[np.ndar
     both = trials[trials["paired"]]
     which = both["comparison"].to_numpy()
     # Rounded, so that 0.9 - 0.8 and 0.8 - 0.7 are the same difference.
-    d = np.round((both["scratch_accuracy"] - both["test_accuracy"]).to_numpy(dtype=float), 12)
+    d = np.round((both["scratch_score"] - both["test_score"]).to_numpy(dtype=float), 12)
     counts = np.bincount(which, minlength=n_comparisons)
     found = []
     for n in np.unique(counts[counts > 0]):
@@ -341,7 +368,7 @@ def _unpaired(trials: pd.DataFrame, possible: pd.Series) -> list[str]:
     """Say which comparisons are left out for want of scratch, and which trials for want of their seed."""
     warnings = []
     lost = trials[~possible].drop_duplicates(COMPARISON_KEY).groupby(SETTING, dropna=False).size()
-    for (_, _, target, backbone, size), count in list(lost.items())[:5]:
+    for (_, _, target, backbone, size, _), count in list(lost.items())[:5]:
         place = f"{target}, {backbone}" + (f", {size} target examples" if size else "")
         warnings.append(f"No scratch trial for {place}: {_count(count, 'comparison is', 'comparisons are')} left out.")
     if len(lost) > 5:
@@ -361,13 +388,19 @@ def _unpaired(trials: pd.DataFrame, possible: pd.Series) -> list[str]:
     return warnings
 
 
-def _seeds_alone(resampled: pd.Series) -> list[str]:
+def _seeds_alone(resampled: pd.Series, metrics: pd.Series) -> list[str]:
     """Say for how many comparisons the bootstrap could not resample test examples."""
-    without = int((resampled.notna() & (resampled != BOTH)).sum())
-    if not without:
-        return []
-    said = _count(without, "comparison has", "comparisons have")
-    return [f"{said} no record of which test examples were right: the bootstrap resamples their seeds only."]
+    alone, warnings = resampled.notna() & (resampled != BOTH), []
+    without = int((alone & (metrics == ACCURACY)).sum())
+    if without:
+        said = _count(without, "comparison has", "comparisons have")
+        warnings.append(
+            f"{said} no record of which test examples were right: the bootstrap resamples their seeds only."
+        )
+    for metric, count in metrics[alone & (metrics != ACCURACY)].value_counts(sort=False).items():
+        said = _count(count, "comparison is", "comparisons are")
+        warnings.append(f"{said} by {metric}, no mean over test examples: the bootstrap resamples their seeds only.")
+    return warnings
 
 
 def _limits(table: pd.DataFrame, groups: pd.Series, alpha: float) -> list[str]:

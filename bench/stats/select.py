@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.schema import CHOSEN
+from bench.schema import ACCURACY, CHOSEN
+from bench.scores import score_name
 from bench.stats.gap import COMPARISON_KEY, prepare
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ def select_depth(rows: pd.DataFrame) -> pd.DataFrame:
     """Keep, for every strategy and seed, the depth that is best on validation data.
 
     The best of many depths on the test set is an optimist's number; this is the number that can be had.
-    Of equal validation accuracies the lower validation loss wins, then the shallower point. A strategy
-    that has one depth only, and training from scratch, pass through as they are.
+    Of equal validation scores, or where they are undefined, the lower validation loss wins, then the shallower
+    point. A strategy that has one depth only, and training from scratch, pass through as they are.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ def select_depth(rows: pd.DataFrame) -> pd.DataFrame:
         Rows for :func:`bench.stats.gap.negative_transfer`. Those that were chosen have the strategy
         ``"<name> (depth by validation)"``, no transfer and frozen depth (they differ between seeds), and
         the depth in `chosen_transfer_depth` and `chosen_frozen_depth`. ``attrs["warnings"]`` says where
-        no choice could be made for want of validation accuracies: such trials are failed rows.
+        no choice could be made for want of validation scores: such trials are failed rows.
 
     Raises
     ------
@@ -47,19 +48,21 @@ def select_depth(rows: pd.DataFrame) -> pd.DataFrame:
     point = rows.groupby(DEPTHS, dropna=False).ngroup()
     open_choice = (point.groupby(where).transform("nunique") > 1) & rows["source"].notna()
     fixed, candidates = rows[~open_choice], rows[open_choice]
-    # A completed trial that was not validated cannot be chosen, whatever its test accuracy.
-    able = candidates["done"] & candidates["val_accuracy"].notna()
-    order = [*STRATEGY_KEY, "seed", "able", "val_accuracy", "val_loss", *DEPTHS]
-    upwards = [name not in ("able", "val_accuracy") for name in order]
+    # A completed trial that was not validated cannot be chosen, whatever its test score.
+    undefined = (candidates["metric"] != ACCURACY) & candidates["val_loss"].notna()
+    able = candidates["done"] & (candidates["val_score"].notna() | undefined)
+    order = [*STRATEGY_KEY, "seed", "able", "val_score", "val_loss", *DEPTHS]
+    upwards = [name not in ("able", "val_score") for name in order]
     ranked = candidates.assign(able=able).sort_values(order, ascending=upwards, kind="stable")
     chosen = ranked.drop_duplicates([*STRATEGY_KEY, "seed"]).copy()
     blind = chosen["done"] & ~chosen["able"]
-    chosen.loc[blind, ["status", "error"]] = ["failed", "no validation accuracy to choose a depth by"]
+    what = f"validation {score_name(rows)}"
+    chosen.loc[blind, ["status", "error"]] = ["failed", f"no {what} to choose a depth by"]
     for name, depth in zip(CHOSEN, DEPTHS, strict=True):
         chosen[name] = chosen[depth].where(chosen["able"])
         chosen[depth] = pd.array([pd.NA] * len(chosen), dtype="Int64")
     chosen["strategy"] = chosen["strategy"] + SUFFIX
     result = pd.concat([fixed, chosen.drop(columns="able")], ignore_index=True).drop(columns="done")
     lost = int(blind.sum())
-    result.attrs = {"warnings": [f"No validation accuracy to choose a depth by in {lost} cases."] if lost else []}
+    result.attrs = {"warnings": [f"No {what} to choose a depth by in {lost} cases."] if lost else []}
     return result

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import DataError, nearest
+from bench.scores import as_accuracy
 from bench.stats import paired
 from bench.stats.gap import COMPARISON_KEY, SCRATCH, SETTING, at_every_size, prepare
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 UNIFORM, ORACLE = "uniform", "oracle"
 JUDGED = ["weight_auroc", "weight_average_precision", "effective_sample_size", "weight_fallbacks"]
 COLUMNS = [
-    "weighting", "n_seeds", "uniform_accuracy", "accuracy", "oracle_accuracy", "won", "won_low", "won_high", "winnable",
+    "weighting", "n_seeds", "uniform_score", "score", "oracle_score", "won", "won_low", "won_high", "winnable",
     "share", "share_low", "share_high", "note", "uniform_ntg", "ntg", "relative_cost", *JUDGED,
     "weight_auroc_low", "weight_auroc_high",
 ]  # fmt: skip
@@ -29,7 +30,7 @@ WORSE = "the oracle is worse than uniform"
 def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE, alpha: float = 0.05) -> pd.DataFrame:
     r"""Compare weightings with the uniform one, and with an oracle that knows which examples are harmful.
 
-    The share won back is :math:`(acc_w - acc_{uniform}) / (acc_{oracle} - acc_{uniform})`, a ratio of means
+    The share won back is :math:`(s_w - s_{uniform}) / (s_{oracle} - s_{uniform})` of scores, a ratio of means
     over the seeds that all three have; its interval is Fieller's (1954) for paired means. Where the
     oracle is not surely different from uniform (the denominator's own interval holds 0) the ratio has no
     bounded interval: it is left undefined and `note` says so, the gain in points is still there. So it is
@@ -47,9 +48,9 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
     -------
     DataFrame
         One row for each comparison's place and weighting other than those two: `n_seeds`,
-        `uniform_accuracy`, `accuracy`, `oracle_accuracy`, `won` with `won_low` and `won_high` (over
-        uniform, fraction of accuracy, paired t), `winnable` (oracle over uniform), `share`, `share_low`,
-        `share_high` and `note`. Without oracle rows the share is missing and `note` says that. Besides,
+        `uniform_score`, `score`, `oracle_score` (`uniform_accuracy` and so on of rows by accuracy), `won` with
+        `won_low` and `won_high` (over uniform, by the metric, paired t), `winnable` (oracle over uniform), `share`,
+        `share_low`, `share_high` and `note`. Without oracle rows the share is missing and `note` says that. Besides,
         means over the seeds: `uniform_ntg` and `ntg`, the gap to scratch before and after;
         `relative_cost`, seconds of source model and trial over uniform's; and what rows say of the weights
         (:data:`JUDGED`), `weight_auroc` with its interval over seeds.
@@ -65,7 +66,7 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
     sized = rows[rows["target_size"] > 0]
     plain = sized[sized["done"] & (sized["strategy"] == SCRATCH)]
     scratch = {
-        tuple(map(str, place)): block.set_index("seed")["test_accuracy"].astype(float)
+        tuple(map(str, place)): block.set_index("seed")["test_score"].astype(float)
         for place, block in plain.groupby(SETTING, dropna=False)
     }
     rows = at_every_size(rows[rows["done"] & rows["source"].notna()], sized)
@@ -81,14 +82,14 @@ def won_back(rows: pd.DataFrame, *, uniform: str = UNIFORM, oracle: str = ORACLE
         before = scratch.get(tuple(str(setting[name]) for name in SETTING))
         for name in sorted(set(arm) - {uniform, oracle}):
             one = _one(
-                {which: block["test_accuracy"].astype(float) for which, block in arm.items()},
+                {which: block["test_score"].astype(float) for which, block in arm.items()},
                 name,
                 uniform,
                 oracle,
                 alpha,
             )
             found.append(setting | {"weighting": name} | one | _besides(arm[uniform], arm[name], before, alpha))
-    return pd.DataFrame(found, columns=[*PLACE, *COLUMNS])
+    return as_accuracy(pd.DataFrame(found, columns=[*PLACE, *COLUMNS]))
 
 
 def _besides(uniform: pd.DataFrame, mine: pd.DataFrame, scratch: pd.Series | None, alpha: float) -> dict[str, float]:
@@ -96,7 +97,7 @@ def _besides(uniform: pd.DataFrame, mine: pd.DataFrame, scratch: pd.Series | Non
     found = {"uniform_ntg": math.nan, "ntg": math.nan}
     if scratch is not None:
         for name, block in (("uniform_ntg", uniform), ("ntg", mine)):
-            found[name] = float((scratch - block["test_accuracy"]).mean())
+            found[name] = float((scratch - block["test_score"]).mean())
     cost = [block["seconds"].fillna(0).add(block["source_seconds"].fillna(0)).mean() for block in (uniform, mine)]
     found["relative_cost"] = float(cost[1] / cost[0]) if cost[0] > 0 else math.nan
     found |= {name: float(mine[name].astype(float).mean()) for name in JUDGED}
@@ -112,7 +113,7 @@ def _one(arm: dict[str, pd.Series], name: str, uniform: str, oracle: str, alpha:
     wide = pd.concat([arm[which] for which in names], axis=1, keys=names).dropna().sort_index()
     gain = (wide[name] - wide[uniform]).to_numpy()
     won, low, high, _ = paired.summary(gain, alpha)
-    result = {"n_seeds": len(wide), "uniform_accuracy": wide[uniform].mean(), "accuracy": wide[name].mean()}
+    result = {"n_seeds": len(wide), "uniform_score": wide[uniform].mean(), "score": wide[name].mean()}
     result |= {"won": won, "won_low": low, "won_high": high}
     if oracle not in arm:
         return result | {"note": f'no trial has the weighting "{oracle}"'}
@@ -122,7 +123,7 @@ def _one(arm: dict[str, pd.Series], name: str, uniform: str, oracle: str, alpha:
     if note is None and winnable.mean() < 0:
         share, low, high, note = math.nan, math.nan, math.nan, WORSE
     return result | {
-        "oracle_accuracy": wide[oracle].mean(), "winnable": winnable.mean() if len(winnable) else math.nan,
+        "oracle_score": wide[oracle].mean(), "winnable": winnable.mean() if len(winnable) else math.nan,
         "share": share, "share_low": low, "share_high": high, "note": note,
     }  # fmt: skip
 

@@ -30,6 +30,9 @@ VALUE_SECONDS = {"mlp": 0.02e-6, "cnn": 0.2e-6, "lenet": 0.07e-6}
 LARGE_VALUE_SECONDS = 1.5e-6
 FORWARD = 1 / 3  # of that: the backward pass takes about twice as long as the forward one
 
+# What solving a head at one strength is worth in steps: 20 to 80 evaluations, of one layer.
+SOLVED_STEPS = 25
+
 # A step that looks ahead: a forward pass, one along the meta gradient (two), two backward passes at the most.
 LOOK_AHEAD = 7 / 3
 
@@ -52,7 +55,7 @@ class Shape:
     values : int
         Values of one input.
     path : tuple of (frozen depth, share of the steps)
-        Empty where nothing is trained.
+        Of what is stepped; empty where nothing is.
     steps : int
         Optimiser steps over all learning rates (and the refit).
     batch : int
@@ -60,10 +63,11 @@ class Shape:
     passed : int
         Examples that pass through once, without being trained on.
     beside : int
-        Examples of the other task that a step sees besides: the target's where weights are learned, the
-        source's in joint training.
+        Examples that a step sees besides: the target's where weights are learned, and what a method asks for.
     weighting : str
         Label of one that learns from target labels, which looks ahead in each step.
+    solved : int
+        Heads that are solved, a strength each.
     """
 
     kind: str
@@ -76,12 +80,18 @@ class Shape:
     passed: int = 0
     beside: int = 0
     weighting: str = ""
+    solved: int = 0
 
     def amounts(self, depth: int) -> tuple[float, float, float, float]:
         """Return how much there is of each part of the cost, for a backbone of `depth` blocks."""
         trained = sum(share * (depth - frozen) for frozen, share in self.path) / depth
         examples = self.batch * (LOOK_AHEAD if self.weighting else 1.0) + self.beside
-        return 1.0, self.steps, self.values * examples * self.steps * trained, self.values * self.passed
+        return (
+            1.0,
+            self.steps + SOLVED_STEPS * self.solved,
+            self.values * examples * self.steps * trained,
+            self.values * self.passed,
+        )
 
 
 def trial_shapes(plan: Plan, target: str, backbone: int, strategy: Strategy) -> Callable[[int], Shape]:
@@ -92,10 +102,18 @@ def trial_shapes(plan: Plan, target: str, backbone: int, strategy: Strategy) -> 
     tested = card.n_test if card else NOMINAL_EXAMPLES
     if not strategy.trained:
         return lambda size: Shape(*common, passed=tested)
-    shares = sum(phase.share for phase in strategy.path)
-    path = tuple((phase.freeze, phase.share / shares) for phase in strategy.path)
-    beside = plan.suite.recipe.batch_size if strategy.joint else 0
-    return lambda size: Shape(*common, path, *_work(plan.suite.recipe, strategy.steps, size, tested), beside)
+    probe = plan.probe(strategy, target, backbone)
+    stepped = strategy.path[probe.phases :]
+    shares = sum(phase.share for phase in stepped)
+    path = tuple((phase.freeze, phase.share / shares) for phase in stepped)
+    solved = len(probe.strengths) + (plan.suite.recipe.refit if probe.phases else 0)
+    beside = plan.suite.recipe.batch_size * (strategy.how.sources + strategy.how.unlabelled)
+
+    def shape(size: int) -> Shape:
+        steps, *examples = _work(plan.suite.recipe, strategy.steps, size, tested)
+        return Shape(*common, path, steps if stepped else 0, *examples, beside, solved=solved)
+
+    return shape
 
 
 def source_shape(plan: Plan, model: SourceModel) -> Shape:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from bench.errors import BenchError, DataError, Problem, SuiteError, closest, nearest
 from bench.registry import BACKBONES, MEASURES, TASKS, load_plugin
 from bench.suite.lines import with_line
+from bench.suite.metrics import check_metric_key
 from bench.suite.model import Pairs, Recipe, Statistics, Suite
 from bench.suite.shapes import shape_problems
 from bench.suite.specs import BackboneSpec, TaskReader, TaskSpec, missing_file, read_backbone, read_model
@@ -254,6 +255,7 @@ def check(suite: Suite, files: bool = True) -> list[Problem]:
             MEASURES.get(name)
         except BenchError as error:
             problems.append(Problem(f"measures[{index}]", str(error)))
+    problems += check_metric_key(suite)
     read_weightings(suite.weighting, problems)
     for field in ("target_sizes", "weighting", "measures"):
         counts = Counter(str(v) for v in getattr(suite, field))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -72,6 +73,17 @@ class Recipe(_Part):
     refit : bool
         Whether the chosen rate and number of steps are run once more on all labelled examples,
         validation included, for the model that is tested.
+    head : {"solved", "stepped"}
+        How a head is found while every block is frozen, a convex problem: by L-BFGS to a stated tolerance at each of
+        `head_strengths`, of which validation chooses one; or by the optimiser's steps at each learning rate. A
+        probe phase that others follow is solved at the middle strength, and they share the steps out among them.
+        Heads are stepped whatever this says under augmentation, where features differ each step, and by other
+        methods than the plain loss.
+    head_strengths : tuple of float, optional
+        Of the L2 penalty of solved heads, scikit-learn's 1/C: the mean loss + strength / (2 N) * ||W||^2 of N examples
+        is minimised, for features centred and divided by one number, such that their mean squared length is 1. As
+        many as there are learning rates, so that every arm has an equal chance; by default the middles of
+        equal parts of the range from 10 to 0.00001, on a log scale: for three 1, 0.01 and 0.0001.
     """
 
     steps: Count = 100
@@ -91,9 +103,16 @@ class Recipe(_Part):
     validation_size: Count | None = None
     augment: tuple[Literal["flip", "shift"], ...] = ()
     refit: bool = False
+    head: Literal["solved", "stepped"] = "solved"
+    head_strengths: Annotated[tuple[Positive, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        if self.head_strengths is not None and len(self.head_strengths) != len(self.learning_rates):
+            raise ValueError(
+                f"{len(self.head_strengths)} head_strengths beside {len(self.learning_rates)} learning_rates: "
+                "every arm tries equally many settings"
+            )
         if (self.validation == "extra") != (self.validation_size is not None):
             raise ValueError('validation_size belongs to validation = "extra", and only to it')
         if self.validation == "given" and self.refit:
@@ -103,10 +122,22 @@ class Recipe(_Part):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """Return what enters a key, as JSON-able values: keys that came later count where they are not at default."""
-        values = self.model_dump(mode="json")
+        """Return what enters every key, as JSON-able values: keys that came later count where they are not at default.
+
+        How heads are solved enters the keys of trials that have one (:mod:`bench.suite.solved`).
+        """
+        values = self.model_dump(mode="json", exclude={"head", "head_strengths"})
         later = {name: type(self).model_fields[name].default for name in ("warmup", "clip_norm")}
         return {name: value for name, value in values.items() if name not in later or value != later[name]}
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Strengths of the L2 penalty that solved heads try, strongest first."""
+        if self.head_strengths is not None:
+            return tuple(sorted(self.head_strengths, reverse=True))
+        parts = len(self.learning_rates)
+        high, low = (math.log10(end) for end in HEAD_STRENGTHS)
+        return tuple(float(f"{10 ** (high + (low - high) * (i + 0.5) / parts):.6g}") for i in range(parts))
 
     @property
     def summary(self) -> str:
@@ -116,6 +147,9 @@ class Recipe(_Part):
         said.append(f"{self.steps} steps of {self.batch_size} examples")
         said += [f"warm-up over {self.warmup:.0%} of them"] if self.warmup else []
         said += [f"gradients clipped to norm {self.clip_norm:g}"] if self.clip_norm else []
+        if self.head == "solved" and not self.augment:
+            tried = ", ".join(f"{strength:g}" for strength in self.strengths)
+            said.append(f"heads on frozen blocks solved at L2 strengths {tried}")
         return "; ".join(said)
 
     @property
@@ -126,6 +160,9 @@ class Recipe(_Part):
         return f"cut {self.validation_share:g}" if self.validation == "cut" else f"extra {self.validation_size}"
 
 
+# Ends of the range that solved heads' strengths are spread over. On features of the built-in tasks, with 20 to 1,000
+# labels, the best lies near 0.01 and the outermost of three is chosen in one trial of ten (the weakest: of six).
+HEAD_STRENGTHS = (1e1, 1e-5)
 SOURCE_RECIPE = {"steps": 400, "batch_size": 64, "learning_rates": (0.05,), "checkpoints": 1}
 # Where a suite's [models] hand weights in, for every arm, scratch included. Plain SGD at the rates above blows large
 # pretrained networks up, those without normalisation most of all; the grid is one for both kinds of arm: a copied
@@ -182,7 +219,10 @@ class Contrast(_Part):
 
 
 class Statistics(_Part):
-    """How comparisons are judged: see :func:`bench.negative_transfer`."""
+    """How comparisons are judged: see :func:`bench.negative_transfer`.
+
+    The default of `margin` is for bounded metrics; with another, a suite must say one.
+    """
 
     margin: Positive = 0.01
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -267,8 +307,10 @@ class Suite(_Part):
         ``"cnn"`` or ``{ backbone = "cnn", channels = [8, 16], name = "small" }``.
     strategies : tuple of str or table
         Names (every depth), ``{ strategy = "fine-tune", depths = [0, 2] }`` or a point or path of its
-        own: ``{ name = "half", transfer = 4, freeze = 2 }``; scratch is always added. With ``adapt = "norm"`` or
-        ``adapt = { name = "lora", rank = 4 }`` only that trains above the frozen depth, and the head.
+        own: ``{ name = "half", transfer = 4, freeze = 2 }``; scratch is always added. With ``method = "l2-sp"`` or
+        ``method = { name = "l2-sp", alpha = 0.01 }`` a step minimises something else than the head's loss; with
+        ``adapt = "norm"`` or ``adapt = { name = "lora", rank = 4 }`` only that trains above the frozen depth, and
+        the head.
     weighting : tuple of str or table
         Of source examples, while source models are trained or beside the target: ``"l2rw"`` or
         ``{ weighting = "per-example", steps = 3, name = "unrolled" }``; uniform is always added.
@@ -279,6 +321,12 @@ class Suite(_Part):
     source_models : int, optional
         How many source models are trained a source; trial seed s uses model s mod this. One a seed by
         default, so that intervals cover the variation between source models.
+    unlabelled_size : int or "all"
+        How many target examples a method that asks for them sees without their labels: of the train pool, what
+        follows the labelled ones, those of validation left out. Part of the identity of such a trial.
+    source_methods : table
+        How source models are trained, by the task's name: ``{ patches = "..." }``; by its head's loss where none is
+        said. A task without labels needs one.
     lanes : int or "auto"
         How many trainings of one shape share a stack; by default what measured fastest for the backbone,
         the inputs' shape and the machine (1 where it gained nothing). Part of a trial's identity.
@@ -292,6 +340,10 @@ class Suite(_Part):
         that gives mean and spread says for all which columns are measured (a `table` does; none where it says
         ``standardise = false``). One that says nothing, such as an `npz` or a plug-in's task, leaves tables as
         they are by default, and has all columns standardised where the suite gives a rule.
+    metric : str, optional
+        What models are chosen by on validation data and judged by on the test set, more being better: "auroc",
+        "balanced-accuracy" (``ntbench list metrics``). That of the target's kind by default: accuracy for
+        single-label tasks. Part of a trial's identity. Gaps and [statistics] margin are in its unit.
     predictions : bool
         Whether the run folder keeps what every trial predicted of every test example, for ``ntbench export
         --predictions``: 2 bytes a class and 1 or 2 more, compressed. Never part of a key.
@@ -315,16 +367,19 @@ class Suite(_Part):
         tuple[Annotated[int, Field(ge=0, le=MAX_SEED, strict=True)], ...], BeforeValidator(_spread_seeds)
     ] = tuple(range(10))
     source_models: Count | None = None
+    unlabelled_size: Literal["all"] | Count = "all"
     image_size: Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
     lanes: Literal["auto"] | Count = "auto"
     precision: Literal["float32", "tf32", "bf16"] = "float32"
     standardise: str | None = None
     measures: tuple[str, ...] = ("proxy-a-distance", "frechet-distance", "leep")
+    metric: str | None = None
     predictions: Annotated[bool, Field(strict=True)] = True
     plugins: tuple[str, ...] = ()
     data_root: str | None = None
     tasks: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     models: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    source_methods: dict[str, str | dict[str, Any]] = Field(default_factory=dict)
     pairs: Annotated[tuple[Pairs, ...], Field(min_length=1)]
     recipe: Recipe = Recipe()
     source_recipe: Recipe = Recipe(**SOURCE_RECIPE)
@@ -367,7 +422,7 @@ class Suite(_Part):
     def from_run(cls, values: dict[str, Any], folder: Path) -> Suite:
         """Build the suite that :meth:`to_run` gave, from a run folder that may have moved with it."""
         # It says every key that its version had: those that came later were not there, whatever their default is now.
-        recipe = {**Recipe().model_dump(mode="json"), **values["recipe"]}
+        recipe = {**Recipe().model_dump(mode="json"), "head": "stepped", **values["recipe"]}
         values = {**values, "recipe": recipe}
         return cls.model_validate({**values, "folder": str(Path(os.path.realpath(folder), values["folder"]))})
 

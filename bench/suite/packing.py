@@ -34,7 +34,7 @@ def place_of(plan: Plan, unit: Trial | SourceModel) -> int:
 def shared(plan: Plan, trial: Trial) -> Hashable:
     """Return what trials that are trained together have in common, and may thus be read from any of them."""
     strategy, common = plan.strategy(trial), (trial.target, trial.backbone, trial.target_size)
-    if strategy.joint:
+    if strategy.how.sources:
         common += (trial.model.source, trial.model.weighting)
     return (*common, strategy.shared)
 
@@ -99,13 +99,13 @@ def pack_models(plan: Plan, models: Iterable[SourceModel]) -> Iterator[Group]:
     alike: dict[Hashable, list[SourceModel]] = {}
     for model in models:
         learns_from = (model.meta.target, model.meta.size) if model.meta else ()
-        card, classes = plan.card(model.source), len(plan.classes(model.source))
+        how, card, classes = plan.source_method(model.source), plan.card(model.source), len(plan.classes(model.source))
         kind = None if card is None else card.kind
-        shape = (model.backbone, model.shape, model.weighting, kind, classes, *learns_from)
+        shape = (model.backbone, model.shape, model.weighting, kind, classes, how, *learns_from)
         alike.setdefault(shape, []).append(model)
     stacks: list[tuple[SourceModel, ...]] = []
     for found in alike.values():
-        lanes = plan.lanes(found[0].backbone, found[0].shape)
+        lanes = plan.lanes(found[0].backbone, found[0].shape, how=plan.source_method(found[0].source))
         stacks += _stacks(found, lambda model: place_of(plan, model), lanes)
     # The large ones first, so that none of them is left for one worker while the others wait.
     for number, stack in enumerate(sorted(stacks, key=len, reverse=True)):

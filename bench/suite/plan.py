@@ -8,13 +8,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Problem
 from bench.identity import digest
 from bench.model_files import file_digest
+from bench.suite.choices import read_method
+from bench.suite.metrics import kind_of, metric_identity
 from bench.suite.model import Suite, size_in_all
 from bench.suite.selection import EVERYTHING, Selection, demand
+from bench.suite.solved import Probe, identity, probe_of
 from bench.suite.specs import (
     BackboneSpec,
     ModelSpec,
@@ -36,7 +39,7 @@ from bench.trial import (
     combine,
     is_array_shape,
 )
-from bench.triangle import Strategy
+from bench.triangle import PLAIN, How, Strategy
 
 if TYPE_CHECKING:
     from bench.store import Stored
@@ -51,8 +54,8 @@ class Block:
     origin : (source, weighting), or None for what copies nothing
     strategies : tuple of int
         Indices into the plan's strategies of this backbone.
-    joint : bool
-        Whether the source is trained on beside the target, so that there is no source model.
+    trained : bool
+        Whether there is a source model; if not, the source's examples alone are used.
     """
 
     origin: tuple[str, str] | None
@@ -61,7 +64,7 @@ class Block:
     strategies: tuple[int, ...]
     sizes: tuple[int, ...]
     seeds: tuple[int, ...]
-    joint: bool = False
+    trained: bool = True
 
 
 @dataclass
@@ -115,7 +118,26 @@ class Plan:
             raise BenchError(str(problems[0]))
         self._file_digests: dict[str, str] = {}
         self._known_classes: dict[str, tuple[str, ...] | None] = {}
-        self._strategy_digests = [[digest(s.identity()) for s in row] for row in self.strategies]
+        self._strategy_digests = [[digest(self._identity(s)) for s in row] for row in self.strategies]
+        self._trial_digests: dict[tuple[int, str], list[str]] = {}
+        self.source_methods: dict[str, How] = {
+            name: read_method(value, f"source_methods.{name}") for name, value in self.suite.source_methods.items()
+        }
+
+    def _identity(self, strategy: Strategy) -> dict[str, Any]:
+        """Return what decides the result of a strategy in this suite."""
+        identity = strategy.identity()
+        return identity | {"unlabelled": self.suite.unlabelled_size} if strategy.how.unlabelled else identity
+
+    def unlabelled(self, target: str, size: int) -> int:
+        """Return how many unlabelled examples a method sees beside `size` labelled ones; 0 while that is not known."""
+        card, recipe, most = self.card(target), self.suite.recipe, self.suite.unlabelled_size
+        left = max(0, (card.n_train if card else 0) - size - (recipe.validation_size or 0))
+        return left if most == "all" else min(left, most)
+
+    def source_method(self, source: str) -> How:
+        """Return how the source models of a task are trained."""
+        return self.source_methods.get(source, PLAIN)
 
     def card(self, name: str) -> Card | None:
         """Return what is known of the task called `name`."""
@@ -221,7 +243,7 @@ class Plan:
 
     def source_model(
         self, source: str, target: str, backbone: int, weighting: str, seed: int, meta: Meta | None = None,
-        joint: bool = False,
+        trained: bool = True,
     ) -> SourceModel:  # fmt: skip
         """Return the source model for a pair: its `meta` examples count where the weighting learns from them."""
         shape = self.input_shape(target)
@@ -235,13 +257,15 @@ class Plan:
             told_apart = (
                 [spec.name, spec.version] if spec.name == UNIFORM else [spec.digest, *self._meta_identity(meta)]
             )
+            how = self.source_method(source)
+            told_apart += [digest(how.identity)] if how != PLAIN and trained else []
             key = combine(
-                ["joint" if joint else "source", SCHEMA_VERSION, card.fingerprint, card.version, *_seen(card, shape),
+                ["source" if trained else "joint", SCHEMA_VERSION, card.fingerprint, card.version, *_seen(card, shape),
                  self._backbone_digest(backbone), self._numerics(backbone, shape), self._recipe_digests[1],
                  *told_apart, *transform, seed]
             )  # fmt: skip
         by = self.standardised_by(source, target)
-        return SourceModel(key, source, backbone, shape, weighting, seed, meta, joint, by)
+        return SourceModel(key, source, backbone, shape, weighting, seed, meta, trained, by)
 
     def _meta_identity(self, meta: Meta | None) -> list[object]:
         """Return what decides which target examples a weighting sees, and how they are drawn."""
@@ -251,9 +275,10 @@ class Plan:
         identity = [card.fingerprint, card.version, meta.size, meta.seed, recipe.validation_label, recipe.batch_size]
         return identity + (self.transform(meta.target, meta.target) or [])
 
-    def lanes(self, backbone: int, shape: tuple[int, ...], strategy: Strategy | None = None) -> int:
-        """Return how many trainings of a backbone (with a strategy) on inputs of a shape share a stack."""
-        if strategy is not None and not strategy.adapt.lanes:
+    def lanes(self, backbone: int, shape: tuple[int, ...], strategy: Strategy | None = None, how: How = PLAIN) -> int:
+        """Return how many trainings of a backbone (with a strategy, or a method) on inputs of a shape share a stack."""
+        choices = [how] if strategy is None else [strategy.adapt, strategy.how]
+        if not all(choice.lanes for choice in choices):
             return 1
         return self.backbones[backbone].lanes(self.suite.lanes, shape, self.machine)
 
@@ -283,6 +308,10 @@ class Plan:
     def _backbone_digest(self, backbone: int) -> str:
         return digest(self.backbones[backbone].identity())
 
+    def trains(self, model: SourceModel | None) -> bool:
+        """Whether the run must train a source model."""
+        return model is not None and model.trained and model.source not in self.models
+
     def zero_shot_possible(self, source: str, target: str) -> bool:
         """Whether a source head can label the target: one kind of task, and its classes are all among the source's."""
         if len({card.kind for name in (source, target) if (card := self.card(name)) is not None}) > 1:
@@ -296,7 +325,7 @@ class Plan:
         """Yield each source model that the selected trials start from, once."""
         seen: set[SourceModel] = set()
         for block in self.blocks(selection):
-            if not block.origin or block.joint:
+            if not block.origin or not block.trained:
                 continue
             sizes = block.sizes if self._learns(block) else block.sizes[:1]
             for seed, size in product(block.seeds, sizes):
@@ -325,9 +354,9 @@ class Plan:
                 for source in sources:
                     if selection.has_pair(source, target):
                         found += self._transfer_blocks(source, target, backbone, selection)
-                for origin, strategies, sizes, joint in found:
+                for origin, strategies, sizes, trained in found:
                     if strategies and sizes and seeds:
-                        yield Block(origin, target, backbone, tuple(strategies), tuple(sizes), seeds, joint)
+                        yield Block(origin, target, backbone, tuple(strategies), tuple(sizes), seeds, trained)
 
     def _chosen_sizes(self, target: str, selection: Selection) -> list[int]:
         pairs = zip(self.suite.target_sizes, self.sizes(target), strict=True)
@@ -336,28 +365,28 @@ class Plan:
     def _scratch_block(self, target: str, backbone: int, selection: Selection) -> tuple:
         # Scratch is the reference of every selected comparison, so a condition on strategies leaves it in.
         chosen = [i for i, s in enumerate(self.strategies[backbone]) if not s.uses_source]
-        return None, chosen, self._chosen_sizes(target, selection), False
+        return None, chosen, self._chosen_sizes(target, selection), True
 
     def _transfer_blocks(self, source: str, target: str, backbone: int, selection: Selection) -> Iterator[tuple]:
         possible = self.zero_shot_possible(source, target)
-        trained, untrained, joint = [], [], []
+        trained, untrained, examples = [], [], []
         for index, strategy in enumerate(self.strategies[backbone]):
             chosen = selection.has_strategy(strategy.name, strategy.transfer, strategy.frozen)
             if not (strategy.uses_source and chosen):
                 continue
             if strategy.keep_head and not possible:
                 continue
-            (joint if strategy.joint else trained if strategy.trained else untrained).append(index)
-        if source in self.models:
-            joint = []  # a model comes without its examples
+            if strategy.how.sources and source in self.models:
+                continue  # a model comes without its examples
+            (examples if strategy.only_examples else trained if strategy.trained else untrained).append(index)
         sizes = self._chosen_sizes(target, selection)
         for weighting in self._weightings(source):
             if selection.has("weightings", weighting):
                 origin, learns = (source, weighting), self.weightings[weighting].learns_from
                 # What trains nothing uses no target labels, unless its weighting does: its size axis collapses to 0.
-                yield origin, untrained, sizes if learns else [0], False
-                yield origin, trained, sizes, False
-                yield origin, joint, sizes, True
+                yield origin, untrained, sizes if learns else [0], True
+                yield origin, trained, sizes, True
+                yield origin, examples, sizes, False
 
     def _weightings(self, source: str) -> list[str]:
         """Name the weightings that can make a difference to a source."""
@@ -376,7 +405,7 @@ class Plan:
         source, weighting = block.origin
         meta = Meta(block.target, size, seed) if self._learns(block) else None
         number = self.suite.source_seed(seed)
-        return self.source_model(source, block.target, block.backbone, weighting, number, meta, block.joint)
+        return self.source_model(source, block.target, block.backbone, weighting, number, meta, block.trained)
 
     def context(self, target: str, backbone: int) -> str:
         """Return the digest of what all comparable trials share: target data, backbone, numerics, recipe.
@@ -388,14 +417,14 @@ class Plan:
             return ""
         shape, network = self.input_shape(target), self._backbone_digest(backbone)
         data = [target, card.fingerprint, card.version, *_seen(card, shape), *transform]
-        numerics = self._numerics(backbone, shape)
-        return combine(["trial", SCHEMA_VERSION, *data, network, numerics, self._recipe_digests[0]])
+        numerics, chosen_by = self._numerics(backbone, shape), metric_identity(self.suite, kind_of(card))
+        return combine(["trial", SCHEMA_VERSION, *data, network, numerics, self._recipe_digests[0], *chosen_by])
 
     def expand(self, block: Block) -> Iterator[Trial]:
         """Yield the trials of a block: its seeds, sizes and strategies crossed."""
         target, backbone = block.target, block.backbone
         common = self.context(target, backbone)
-        digests = self._strategy_digests[backbone]
+        digests = self._digests(target, backbone)
         learns = block.origin is not None and self._learns(block)
         model, start = None, ""
         for seed in block.seeds:
@@ -407,6 +436,26 @@ class Plan:
                 for index in block.strategies:
                     key = combine([common, start, digests[index], size, seed]) if known else ""
                     yield Trial(key, model, target, backbone, index, size, seed)
+
+    def _digests(self, target: str, backbone: int) -> list[str]:
+        """Return what a backbone's strategies add to the keys of a target's trials."""
+        place = (backbone, self.kind(target))
+        if place not in self._trial_digests:
+            strategies, known = self.strategies[backbone], self._strategy_digests[backbone]
+            probes = [self.probe(strategy, target, backbone) for strategy in strategies]
+            self._trial_digests[place] = [
+                digest(identity(strategy, probe)) if probe.phases else same
+                for strategy, probe, same in zip(strategies, probes, known, strict=True)
+            ]
+        return self._trial_digests[place]
+
+    def probe(self, strategy: Strategy, target: str, backbone: int) -> Probe:
+        """Return which phases of a strategy are solved."""
+        return probe_of(strategy, self.suite.recipe, self.backbones[backbone].depth, self.kind(target))
+
+    def kind(self, target: str) -> str:
+        """Return what the targets of a task are, single labels while its data have not been read."""
+        return getattr(self.card(target), "kind", "single-label")
 
     def strategy(self, trial: Trial) -> Strategy:
         """Return the strategy of a trial."""

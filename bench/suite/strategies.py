@@ -11,12 +11,12 @@ from typing import Any
 from bench.errors import BenchError, Problem, nearest
 from bench.identity import digest
 from bench.registry import STRATEGIES, Entry
-from bench.suite.adaptations import read_adaptation
+from bench.suite.choices import read_adaptation, read_method
 from bench.suite.specs import unstorable
-from bench.triangle import FULL, Adapt, Phase, Strategy
+from bench.triangle import FULL, PLAIN, Adapt, How, Phase, Strategy
 
 MAX_POINTS = 10_000  # of the triangle for one backbone, more than anybody trains
-_OWN_KEYS = ("name", "transfer", "freeze", "path", "keep_head", "copied_lr", "steps", "adapt")
+_OWN_KEYS = ("name", "transfer", "freeze", "path", "keep_head", "copied_lr", "steps", "adapt", "method")
 
 
 def read_strategies(values: tuple[str | Mapping[str, Any], ...], depth: int, problems: list[Problem]) -> list[Strategy]:
@@ -50,9 +50,10 @@ def _read_strategy(value: str | Mapping[str, Any], depth: int, place: str, probl
     table = {"strategy": value} if isinstance(value, str) else dict(value)
     try:
         adapt = read_adaptation(table.pop("adapt", FULL.name))
+        how = read_method(table.pop("method", PLAIN.name))
         if "strategy" not in table:
             own = _own_strategy(table, depth)
-            return _adapted([own], adapt, depth, own.name)
+            return _with_choices([own], how, adapt, depth, own.name)
         rename, name = table.pop("name", None), table.pop("strategy")
         if not isinstance(name, str) or not isinstance(rename, str | None):
             raise BenchError('strategy and name must be text: strategy = "..."')
@@ -61,32 +62,48 @@ def _read_strategy(value: str | Mapping[str, Any], depth: int, place: str, probl
         if wrong:
             problems.extend(Problem(place, message) for message in wrong)
             return []
-        return _adapted(_points_of(entry, depth, table), adapt, depth, rename)
+        return _with_choices(_points_of(entry, depth, table), how, adapt, depth, rename)
     except BenchError as error:
         problems.append(Problem(place, str(error)))
     return []
 
 
-def _adapted(points: list[Strategy], adapt: Adapt, depth: int, rename: str | None) -> list[Strategy]:
-    """Give points an adaptation, and the name that the suite says; else the adaptation's behind their own.
+def _with_choices(points: list[Strategy], how: How, adapt: Adapt, depth: int, rename: str | None) -> list[Strategy]:
+    """Give points a method and an adaptation, and the name that the suite says; else theirs behind the point's own.
 
-    Where every block is frozen all the way, it has nothing to choose from, and the point is what it is without.
+    Where either can make no difference, the point is what it is without.
 
     Raises
     ------
     BenchError
         When that is so at every point.
     """
-    moves = [any(phase.freeze < depth for phase in strategy.path) for strategy in points]
-    if adapt != FULL and points and not any(moves):
+    beside = "".join(f"+{choice.label}" for choice, none in ((how, PLAIN), (adapt, FULL)) if choice != none)
+    found = []
+    for strategy in points:
+        changes: dict[str, Any] = {"name": strategy.name + beside if rename is None else rename}
+        if how != PLAIN and strategy.how != PLAIN:
+            raise BenchError(f'method = "{how.label}": strategy "{strategy.name}" has a method of its own')
+        if _minds_method(strategy, how):
+            changes["how"] = how
+        if any(phase.freeze < depth for phase in strategy.path):
+            changes["adapt"] = adapt
+        found.append(replace(strategy, **changes))
+    if how != PLAIN and points and not any(strategy.how == how for strategy in found):
+        what = "copied blocks that train" if how.copied and points[0].trained else "a strategy that trains"
+        raise BenchError(f'method = "{how.label}" has no effect in "{points[0].name}"; it needs {what}')
+    if adapt != FULL and points and not any(strategy.adapt == adapt for strategy in found):
         what = "nothing is trained" if not points[0].trained else "the head alone is trained"
         message = f'adapt = "{adapt.label}" has no effect in "{points[0].name}", where {what}'
         raise BenchError(f"{message}; it needs a block that is not frozen")
-    beside = "" if adapt == FULL else f"+{adapt.label}"
-    return [
-        replace(strategy, name=strategy.name + beside if rename is None else rename, adapt=adapt if moved else FULL)
-        for strategy, moved in zip(points, moves, strict=True)
-    ]
+    return found
+
+
+def _minds_method(strategy: Strategy, how: How) -> bool:
+    """Whether a method can make a difference to a strategy."""
+    if how == PLAIN or not strategy.trained:
+        return False
+    return not how.copied or any(phase.freeze < strategy.transfer for phase in strategy.path)
 
 
 def _points_of(entry: Entry, depth: int, arguments: Mapping[str, Any]) -> list[Strategy]:

@@ -20,7 +20,7 @@ from bench.training.inputs import Held
 from bench.training.lanes import Lane, Layout, rows_of
 from bench.training.loop import Batches
 from bench.training.protocol import Split
-from bench.training.weighted import SourceFacts, Weigh, add_companion, meta_set, objective
+from bench.training.weighted import TARGET_HEAD, SourceFacts, Weigh, add_head, meta_set, weighted_by
 from bench.weighting.base import Step
 
 LANES, N, BATCH, META, STEPS, RATE = 2, 40, 16, 12, 4, 0.05
@@ -92,7 +92,7 @@ class _Watched:
         examples = [lane.split.train for lane in lanes]
         order = np.stack([generator("contract", i).integers(0, N, (STEPS, BATCH)) for i in range(LANES)])
         batches = torch.as_tensor(order)
-        run = objective(stack, lanes, examples, batches, STEPS, Layout(LANES))
+        run = weighted_by(stack, lanes, examples, batches, (), STEPS, Layout(LANES))
         rows = rows_of([(lane.data.x, lane.split.train) for lane in lanes], [lane.data.y for lane in lanes], 0,
                        Layout(LANES))  # fmt: skip
         look_up, rates = Batches(stack, rows, batches), torch.full((LANES,), RATE, dtype=torch.float64)
@@ -100,7 +100,7 @@ class _Watched:
         run.weighting = self
         for number in range(STEPS):
             parameters = list(stack.network.parameters())
-            total = run(look_up, number, 0, rates).sum()
+            total = run([look_up], number, rates).sum()
             if self.problems:
                 return
             for value, slope in zip(parameters, torch.autograd.grad(total, parameters), strict=True):
@@ -134,14 +134,14 @@ def _lane(spec: WeightingSpec, number: int, spoilt: bool) -> Lane:
     source, target = _data(number, N, spoilt), _data(100 + number, META, spoilt)
     harmful = np.arange(N) < N // 4
     network = build("cnn", SHAPE, len(CLASSES), number, 50 + number, channels=[4, 5], norm="batch").double()
-    companion, labelled = None, np.arange(META)
+    meta, labelled = None, np.arange(META)
     if spec.learns_from == "labels":
-        companion = meta_set(spec, target, labelled, CLASSES, CLASSES, META, ("contract", number))
+        meta = meta_set(spec, target, labelled, CLASSES, CLASSES, META, ("contract", number))
         if spec.own_head:
-            add_companion(network, len(CLASSES), 200 + number)
-            network.companion.double()
+            add_head(network, TARGET_HEAD, target.head, CLASSES, 200 + number)
+            network.beside.double()
     weigh = Weigh(
-        spec, SourceFacts(len(CLASSES), harmful, np.arange(N) % 2), companion, unlabelled=(target, labelled)
+        spec, SourceFacts(len(CLASSES), harmful, np.arange(N) % 2), meta, unlabelled=(target, labelled)
     )  # fmt: skip
     return Lane(network, source, Split(np.arange(N), np.arange(0)), N, number, place=number, weigh=weigh)
 

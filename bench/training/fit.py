@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,13 +18,15 @@ from bench.errors import TrialError
 from bench.heads.base import SINGLE_LABEL
 from bench.seeding import derive
 from bench.suite.model import Recipe
+from bench.suite.solved import Probe
 from bench.training.augment import Augment
 from bench.training.collapse import Losses, constant_loss
 from bench.training.judge import Judge, Look
 from bench.training.lanes import Lane, Layout, padded, rows_of, stacked
-from bench.training.loop import Rows, Stage, logits, train
+from bench.training.loop import Rows, Stage, outputs, train
+from bench.training.probe import solve_heads, solve_start
 from bench.training.protocol import batch_order
-from bench.training.weighted import Weighted, objective
+from bench.training.step import Course
 from bench.triangle import Phase
 from bench.weighting.kept import Weights
 
@@ -35,9 +38,9 @@ class Fitted:
     Attributes
     ----------
     learning_rate : float or None
-        The chosen one; None where nothing is trained.
-    best_step : int
-        After how many steps the model that is kept stood.
+        The chosen one; None where nothing is trained, or a solved head alone.
+    steps, best_step : int
+        Of the optimiser in all, and those after which the model that is kept stood; 0 where a head was solved.
     train_loss : float or None
         Of the last batch before the model that is kept, nats.
     constant_loss : float or None
@@ -47,7 +50,12 @@ class Fitted:
     val_score : float or None
         By the primary metric, of the model that is kept.
     curve : list of (learning rate, step, train loss, validation loss, validation score)
-        Of every rate tried, at every checkpoint.
+        Of every rate tried, at every checkpoint; of a solved head (strength, evaluations of the objective, ...).
+    head_strength, head_gradient : float or None
+        Of a solved head: the strength of its penalty, and the norm of the objective's gradient, relative to that
+        at the best constant prediction.
+    strengths : tuple of float
+        Those that were tried.
     cut : {"cached", "recomputed"} or None
         Whether what frozen blocks compute was computed once or each step; None where none was frozen.
     weights : Weights, optional
@@ -67,6 +75,9 @@ class Fitted:
     rates: tuple[float, ...] = ()
     collapsed: tuple[float, ...] = ()
     curve: list[tuple[float, int, float, float, float]] = field(default_factory=list)
+    head_strength: float | None = None
+    head_gradient: float | None = None
+    strengths: tuple[float, ...] = ()
     cut: str | None = None
     weights: Weights | None = None
     error: TrialError | None = None
@@ -88,8 +99,8 @@ class Checkpoint:
     @property
     def _rank(self) -> tuple[float, ...]:
         # Where the metric is undefined on these data it is so for every model of them, and the loss decides.
-        score = 0.0 if math.isnan(self.look.score) else self.look.score
-        return (score, -self.look.loss, -self.rate, -self.step)
+        score, loss = (0.0 if math.isnan(value) else value for value in (self.look.score, self.look.loss))
+        return (score, -loss, -self.rate, -self.step)
 
 
 def plan_stages(path: Sequence[Phase], steps: int) -> list[Stage]:
@@ -119,6 +130,7 @@ def fit(
     layout: Layout | None = None,
     budget: float = 1.0,
     judge: Judge | None = None,
+    probe: Probe = Probe(),  # noqa: B008
 ) -> list[Fitted]:
     """Train each lane's network with each learning rate; leave it in the best state on validation.
 
@@ -136,6 +148,8 @@ def fit(
         Steps relative to the recipe's.
     judge : Judge, optional
         By the accuracy of single labels by default.
+    probe : Probe
+        Which phases are solved, and not stepped; the others share the steps out.
 
     Returns
     -------
@@ -148,11 +162,18 @@ def fit(
         When the path has more phases than steps.
     """
     layout = layout or Layout()
-    stages = plan_stages(path, max(1, round(recipe.steps * budget)))
+    stages = plan_stages(path[probe.phases :], max(1, round(recipe.steps * budget)))
     stack, judge = Stack(lanes[0].network, layout.lanes), judge or Judge.of()
     results: dict[int, Fitted] = {}
     for alike in _alike(lanes):
-        found = _fit_alike(stack, [lanes[i] for i in alike], stages, recipe, layout, judge)
+        part = [lanes[i] for i in alike]
+        if stages:
+            found = _fit_alike(stack, part, stages, recipe, layout, judge, probe)
+        else:
+            found = [Fitted(constant_loss=constant_loss(lane)) for lane in part]
+            solve_heads(part, found, probe.strengths, layout, judge, recipe.refit)
+        for lane in part:
+            _in_own_units(lane)
         results |= dict(zip(alike, found, strict=True))
     return [results[i] for i in range(len(lanes))]
 
@@ -166,12 +187,16 @@ def _alike(lanes: Sequence[Lane]) -> list[list[int]]:
 
 
 def _fit_alike(
-    stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout, judge: Judge
+    stack: Stack, lanes: list[Lane], stages: list[Stage], recipe: Recipe, layout: Layout, judge: Judge, probe: Probe
 ) -> list[Fitted]:
-    initial = [[tensor.clone() for tensor in values(lane.network)] for lane in lanes]
+    initial = _start(lanes, probe, layout)
     best: list[Checkpoint | None] = [None] * len(lanes)
     rates, steps = sorted(recipe.learning_rates), sum(stage.steps for stage in stages)
-    results = [Fitted(steps=steps, rates=tuple(rates), constant_loss=constant_loss(lane)) for lane in lanes]
+    strength = probe.strengths[0] if probe.phases else None
+    results = [
+        Fitted(steps=steps, rates=tuple(rates), constant_loss=constant_loss(lane), head_strength=strength)
+        for lane in lanes
+    ]
     jobs = [
         (lane.place * len(rates) + number, (i, rate))
         for number, rate in enumerate(rates)
@@ -208,10 +233,20 @@ def _fit_alike(
             result.learning_rate, result.best_step = look.rate, look.step
             result.train_loss = look.train_loss
     if recipe.refit:
+        if probe.phases:
+            for lane, state in zip(lanes, initial, strict=True):
+                for tensor, value in zip(values(lane.network), state, strict=True):
+                    tensor.copy_(value)
+            initial = _start(lanes, probe, layout, everything=True)
         _refit(stack, lanes, initial, results, stages, recipe, layout)
-    for lane in lanes:
-        _in_own_units(lane)
     return results
+
+
+def _start(lanes: list[Lane], probe: Probe, layout: Layout, everything: bool = False) -> list[list[Tensor]]:
+    """Return the values that each lane's first stepped phase starts from, its head solved where a probe says so."""
+    if probe.phases:
+        solve_start(lanes, probe.strengths * len(lanes), layout, everything)
+    return [[tensor.clone() for tensor in values(lane.network)] for lane in lanes]
 
 
 @torch.no_grad()
@@ -257,7 +292,7 @@ class _Training:
         self.purpose = ("refit",) if refit else ()
         # By the stage's number: whether its cut is looked up.
         self._cached = {n: self._is_cached(n) for n, stage in enumerate(stages) if stage.freeze}
-        self._weighted: Weighted | None = None
+        self.course: Course | None = None
 
     @property
     def cut(self) -> str | None:
@@ -287,8 +322,8 @@ class _Training:
         if self.recipe.augment:
             augment = Augment(self.recipe.augment, [derive("augment", *lane.identity) for lane in self.lanes])
         batches = self._batches()
-        self._weighted = objective(
-            self.stack, self.lanes, self.examples, batches, self.steps, self.layout, self.purpose
+        self.course = Course(
+            self.stack, self.lanes, self.lanes[0].how, self.examples, batches, self.steps, self.layout, self.purpose
         )
         train(
             self.stack,
@@ -300,12 +335,13 @@ class _Training:
             [lane.start for lane in self.lanes],
             watch,
             augment,
-            self._weighted,
+            self.course,
+            self.course.method.rate,
         )
 
     def weights(self, lane: int) -> Weights | None:
         """Return what a lane's source examples weighed."""
-        return None if self._weighted is None else self._weighted.weights(lane)
+        return None if self.course.weighted is None else self.course.weighted.weights(lane)
 
     def _batches(self) -> Tensor | None:
         """Return which examples each step sees, shape (lanes, steps, batch), or None for all of them."""
@@ -329,6 +365,18 @@ class _Keeper(ABC):
     @abstractmethod
     def __call__(self, done: int, number: int, losses: Tensor) -> bool:
         """Look at a step of the stage `number`; return whether this was enough."""
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """Let the method change the values, as where a training ends; they are what they were afterwards."""
+        if not self.run.course.finishes:
+            yield
+            return
+        now = self.stack.state()
+        before = [tensor.clone() for tensor in now]
+        self.run.course.finish()
+        yield
+        torch._foreach_copy_(now, before)
 
     def keep(self, lanes: list[int]) -> None:
         """Keep the given lanes as they are now."""
@@ -356,7 +404,8 @@ class _StopAt(_Keeper):
 
     def __call__(self, done: int, number: int, losses: Tensor) -> bool:
         if lanes := [lane for lane, step in enumerate(self.steps) if step == done]:
-            self.keep(lanes)
+            with self.finished():
+                self.keep(lanes)
         return done >= max(self.steps)
 
 
@@ -382,13 +431,14 @@ class _Validate(_Keeper):
             return False
         if self._rows[0] != number:
             self._rows = (number, self.run.rows(number, [lane.split.validation for lane in self.run.lanes]))
-        rows = self._rows[1]
-        lanes = self.run.lanes
-        outputs, targets = _each(Lane.unscaled, lanes, logits(self.stack, rows)), _each(Lane.unscaled, lanes, rows.y)
-        looks = self.judge.look(outputs, targets, lanes)
-        better = []
+        with self.finished():
+            self._look(done, number, losses)
+        return all(self._diverged)
+
+    def _look(self, done: int, number: int, losses: Tensor) -> None:
+        looks, better = self._looks(number), []
         for lane, (rate, loss, look) in enumerate(zip(self.run.rates, losses.tolist(), looks, strict=True)):
-            if self._diverged[lane] or not (math.isfinite(look.loss) and math.isfinite(loss)):
+            if self._diverged[lane] or not (math.isfinite(loss) and self.judge.is_sound(look)):
                 self._diverged[lane] = True
                 continue
             self._last[lane] = look
@@ -398,7 +448,15 @@ class _Validate(_Keeper):
                 self.best[lane] = found
                 better.append(lane)
         self.keep(better)
-        return all(self._diverged)
+
+    def _looks(self, number: int) -> list[Look]:
+        """Judge the lanes as they are now."""
+        rows, lanes = self._rows[1], self.run.lanes
+        if not self.judge.head.metric:
+            losses = self.run.course.validate(rows, self.run.stages[number].freeze)
+            return [Look(math.nan, loss, math.nan) for loss in losses]
+        found, targets = _each(Lane.unscaled, lanes, outputs(self.stack, rows)), _each(Lane.unscaled, lanes, rows.y)
+        return self.judge.look(found, targets, lanes)
 
     def collapsed(self, lane: int, constant: float) -> bool:
         """Whether a lane's training came to no more than a constant prediction of that training loss."""

@@ -18,11 +18,12 @@ from bench.training.cuts import Frozen
 from bench.training.data import Data
 from bench.training.inputs import Inputs, join
 from bench.training.judge import Judge, Look
-from bench.training.loop import Rows, Start, logits
-from bench.training.protocol import Split
+from bench.training.loop import Batches, Rows, Start, outputs
+from bench.training.protocol import Split, batch_order
+from bench.triangle import PLAIN, How
 
 if TYPE_CHECKING:
-    from bench.training.weighted import Companion, Weigh
+    from bench.training.weighted import Weigh
 
 T = TypeVar("T")
 SCRATCH = Start()
@@ -45,6 +46,42 @@ class Layout:
     memory: int = 2**30
 
 
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Examples that a lane sees beside those of its own task.
+
+    Attributes
+    ----------
+    data : Data
+    examples : integer array, shape (n,)
+        Which of its pool.
+    y : Tensor, shape (n, ...)
+        Their targets, as the head through which they are seen takes them.
+    batch : int
+        How many are seen each step (all where there are fewer).
+    identity : tuple
+        What their order is seeded by.
+    """
+
+    data: Data
+    examples: np.ndarray
+    y: Tensor
+    batch: int
+    identity: tuple[object, ...]
+
+
+def stream_of(data: Data, examples: np.ndarray, batch: int, identity: tuple[object, ...]) -> Stream:
+    """Return examples of a task's pool as they are seen beside, their targets in units of their own spread."""
+    y = data.y[torch.as_tensor(examples, device=data.y.device)]
+    scale = data.head.scale(y) if len(examples) else None
+    return Stream(data, examples, y if scale is None else (y - scale[0]) / scale[1], batch, identity)
+
+
+def source_head(number: int) -> str:
+    """Name the head for the labels of a source, counted from 0, that is seen beside."""
+    return f"source {number + 1}"
+
+
 @dataclass(eq=False)
 class Lane:
     """One model to fit: a trial's, or a source model.
@@ -60,6 +97,14 @@ class Lane:
     place : int
         Where it stands in a stack, counted round: what lies at another place of a vector register may be
         rounded in another way.
+    how : How
+        What its training minimises: the same for all lanes of a stack.
+    sources : tuple of Stream
+        Whose examples the method sees beside, each through a head of its own (:func:`source_head`).
+    unlabelled : Stream, optional
+        Target examples that it sees without their labels.
+    owned : tuple of str
+        Modules beside the network that are the method's own.
     weigh : Weigh, optional
         How source examples are weighted, where they are not all alike.
     """
@@ -72,17 +117,16 @@ class Lane:
     start: Start = SCRATCH
     frozen: Frozen | None = None
     place: int = 0
+    how: How = PLAIN
+    sources: tuple[Stream, ...] = ()
+    unlabelled: Stream | None = None
+    owned: tuple[str, ...] = ()
     weigh: Weigh | None = None
 
     @property
     def identity(self) -> tuple[str, int, int]:
         """What batches and random numbers are seeded by: a strategy never enters."""
         return (self.data.fingerprint, self.size, self.seed)
-
-    @property
-    def sources(self) -> tuple[Companion, ...]:
-        """What is learned beside, in joint training."""
-        return (self.weigh.companion,) if self.weigh is not None and self.weigh.joint else ()
 
     @cached_property
     def scale(self) -> tuple[Tensor, Tensor] | None:
@@ -155,7 +199,20 @@ def rows_of(
     inputs, begins = join([part for part, _ in found], layout.memory)
     index = np.stack([rows + begin for (_, rows), begin in zip(found, begins, strict=True)])
     head = head or head_of(SINGLE_LABEL)
-    return Rows(inputs, torch.as_tensor(index, device=y[0].device), torch.stack(list(y)), depth, head)
+    targets = torch.stack(list(y)) if isinstance(y[0], Tensor) else [part.examples for part in y]
+    return Rows(inputs, torch.as_tensor(index, device=y[0].device), targets, depth, head)
+
+
+def beside_batches(
+    stack: Stack, streams: Sequence[Stream], steps: int, layout: Layout, purpose: tuple[str, ...] = ()
+) -> Batches:
+    """Return the batches of examples that are seen beside, one stream a lane, from the input up."""
+    rows = rows_of([(s.data.x, s.examples) for s in streams], [s.y for s in streams], 0, layout, streams[0].data.head)
+    n, batch = len(streams[0].examples), streams[0].batch
+    if n <= batch:
+        return Batches(stack, rows, None)
+    orders = [batch_order(n, steps, batch, *s.identity, "companion", *purpose) for s in streams]
+    return Batches(stack, rows, torch.as_tensor(np.stack(orders), device=stack.device))
 
 
 @dataclass(frozen=True)
@@ -192,7 +249,7 @@ def evaluate(
     depth : int
         How many blocks are as in the source model, so that what they make of the data is known.
     judge : Judge, optional
-        By accuracy by default.
+        By accuracy alone by default.
     scores : bool
         Whether those of every example are wanted too.
     """
@@ -205,11 +262,11 @@ def evaluate(
         stack.load([values(lane.network) for lane in part])
         found = [(lane.test_at(depth), np.arange(len(lane.data.x_test))) for lane in part]
         rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout, head)
-        output = logits(stack, rows)
+        output = outputs(stack, rows)
         predicted = head.predict(output)
-        for lane, (i, look) in enumerate(zip(placed, judge.look(output, rows.y, part), strict=True)):
-            if i is None:
-                continue
+        chosen = [lane for lane, i in enumerate(placed) if i is not None]
+        for lane, look in judge.test(output, rows.y, part, chosen).items():
+            i = placed[lane]
             right = predicted[lane] == rows.y[lane] if head.kind == SINGLE_LABEL else None
             kept = head.scores(output[lane : lane + 1].float())[0].half().cpu() if scores else None
             results[i] = Tested(look, predicted[lane], right, kept)

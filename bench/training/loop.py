@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class Start:
     lr: float = 1.0
 
     def relative(self, index: int, depth: int) -> float:
-        """Return the relative learning rate of block `index` (from 0), of the head (`depth`) or its companion."""
+        """Return the relative learning rate of block `index` (from 0), of the head (`depth`) or what is beside it."""
         return self.lr if (self.head if index == depth else index < self.blocks) else 1.0
 
 
@@ -60,7 +61,7 @@ class Rows:
         Rows of all lanes.
     index : Tensor of int64, shape (lanes, N)
         Which of them are each lane's.
-    y : Tensor, shape (lanes, N, ...)
+    y : Tensor, shape (lanes, N, ...), or a list of lists of mappings
         Targets as their head takes them.
     depth : int
         How many blocks the inputs have passed through.
@@ -70,7 +71,7 @@ class Rows:
 
     inputs: Inputs
     index: Tensor
-    y: Tensor
+    y: Any
     depth: int = 0
     head: Head = field(default_factory=lambda: head_of(SINGLE_LABEL))
 
@@ -83,15 +84,19 @@ class Optimizer:
     network's has the rates as its groups' own. Gradients are clipped before, where the recipe says so.
     """
 
-    def __init__(self, stack: Stack, starts: Sequence[Start], rates: Tensor, freeze: int, recipe: Recipe):
+    def __init__(
+        self, stack: Stack, starts: Sequence[Start], rates: Tensor, freeze: int, recipe: Recipe,
+        factor: Callable[[str], float] = lambda name: 1.0,
+    ):  # fmt: skip
         parts = stack.trained(freeze)
         self._limit = recipe.clip_norm
-        # A companion head learns another task: how steep that is must not slow the main one down.
-        beside = 1 if stack.network.companion is not None else 0
+        # What is beside learns something else: how steep that is must not slow the main task down.
+        beside = len(stack.network.beside)
         alone, main = parts[len(parts) - beside :], parts[: len(parts) - beside]
         self._clipped = [[tensor for part in group for tensor in part] for group in (main, alone)]
         places = range(freeze, freeze + len(parts))
         relative = [[start.relative(i, stack.depth) for start in starts] for i in places]
+        factors = {id(value): factor(name) for name, value in stack.network.named_parameters()}
         options = {"lr": 1.0, "weight_decay": recipe.weight_decay, "fused": True}
         if recipe.optimizer == "sgd":
             options["momentum"] = recipe.momentum
@@ -101,14 +106,15 @@ class Optimizer:
             added = {id(stack.network.get_parameter(name)) for name in stack.network.added}
             for part, (ratio,) in zip(parts, relative, strict=True):
                 for tensor in part:
-                    by_rate.setdefault(1.0 if id(tensor) in added else ratio, []).append(tensor)
+                    own = 1.0 if id(tensor) in added else ratio
+                    by_rate.setdefault(own * factors[id(tensor)], []).append(tensor)
             groups = [{"params": p, "rate": float(rates[0]) * ratio} for ratio, p in by_rate.items() if p]
         else:
             self._tensors = [tensor for part in parts for tensor in part]
             self._shares = []
             for part, ratios in zip(parts, relative, strict=True):
                 share = rates * torch.tensor(ratios, dtype=rates.dtype)
-                self._shares += [share.to(t).view(-1, *(1,) * (t.ndim - 1)) for t in part]
+                self._shares += [(share * factors[id(t)]).to(t).view(-1, *(1,) * (t.ndim - 1)) for t in part]
             self._before = [torch.empty_like(tensor) for tensor in self._tensors]
             groups = [{"params": self._tensors}]
         self._optimizer = OPTIMIZERS[recipe.optimizer](groups, **options)
@@ -165,6 +171,7 @@ def train(
     watch: Callable[[int, int, Tensor], bool] | None = None,
     augment: Callable[[Tensor], Tensor] | None = None,
     objective: Objective | None = None,
+    factor: Callable[[str], float] = lambda name: 1.0,
 ) -> None:
     """Train every lane of `stack` in place.
 
@@ -186,18 +193,20 @@ def train(
         Changes a batch of inputs, shape (lanes, batch, ...), at random.
     objective : Objective, optional
         What is minimised: by default the head's mean loss of the batch.
+    factor : callable, optional
+        From a parameter's name to a factor of its learning rate.
     """
     objective = objective or _mean_loss
     total = sum(stage.steps for stage in stages)
     done = 0
     for number, stage in enumerate(stages):
         stack.freeze(stage.freeze)
-        optimizer = Optimizer(stack, starts, rates * stage.lr, stage.freeze, recipe)
+        optimizer = Optimizer(stack, starts, rates * stage.lr, stage.freeze, recipe, factor)
         look_up = Batches(stack, rows_at(number), batches, augment)
         for _ in range(stage.steps):
-            factor = schedule(recipe, done, total)
-            losses = objective(look_up, done, stage.freeze, rates * (stage.lr * factor))
-            optimizer.step(losses.sum(), factor)
+            slope = schedule(recipe, done, total)
+            losses = objective(look_up, done, stage.freeze, rates * (stage.lr * slope))
+            optimizer.step(losses.sum(), slope)
             done += 1
             if watch is not None and watch(done, number, losses):
                 return
@@ -210,22 +219,27 @@ class Batches:
     ----------
     stack : Stack
     rows : Rows
+    order : Tensor of int64, shape (lanes, steps, batch), or None
+        Which of the rows a step sees; None means all.
     """
 
     def __init__(
         self, stack: Stack, rows: Rows, batches: Tensor | None, augment: Callable[[Tensor], Tensor] | None = None
     ):
-        self.stack, self.rows, self.augment = stack, rows, augment
+        self.stack, self.rows, self.order, self.augment = stack, rows, batches, augment
         self._index = self._y = None
         if batches is not None:
             lane = torch.arange(stack.lanes, device=batches.device).view(-1, 1, 1)
             # (steps, lanes, batch): a step's part is contiguous.
             self._index = rows.index[lane, batches].transpose(0, 1).contiguous()
-            self._y = rows.y[lane, batches].transpose(0, 1).contiguous()
+            if isinstance(rows.y, Tensor):
+                self._y = rows.y[lane, batches].transpose(0, 1).contiguous()
+            else:  # mappings, which run in one lane
+                self._y = [[[rows.y[0][i] for i in batch]] for batch in batches[0].tolist()]
         self._same: Tensor | None = None
 
-    def __call__(self, step: int, depth: int) -> tuple[Tensor, Tensor]:
-        """Return a step's inputs at the cut `depth`, as the stack takes them, and labels (lanes, batch)."""
+    def __call__(self, step: int, depth: int) -> tuple[Any, Any]:
+        """Return a step's inputs at the cut `depth`, as the stack takes them, and targets (lanes, batch, ...)."""
         if self._index is not None:
             return self._reach(self._index[step], depth), self._y[step]
         if self._same is None or self.augment is not None:
@@ -246,7 +260,7 @@ Objective = Callable[[Batches, int, int, Tensor], Tensor]
 
 def _mean_loss(look_up: Batches, step: int, depth: int, rates: Tensor) -> Tensor:
     inputs, targets = look_up(step, depth)
-    return look_up.rows.head.loss(look_up.stack.logits(inputs, depth), targets)
+    return look_up.rows.head.loss(look_up.stack.outputs(inputs, depth), targets)
 
 
 def advance(stack: Stack, x: Tensor, start: int, depth: int) -> Tensor:
@@ -258,13 +272,13 @@ def advance(stack: Stack, x: Tensor, start: int, depth: int) -> Tensor:
 
 
 @torch.no_grad()
-def logits(stack: Stack, rows: Rows, chunk: int = CHUNK) -> Tensor:
-    """Return logits, shape (lanes, N, classes), in evaluation mode."""
+def outputs(stack: Stack, rows: Rows, chunk: int = CHUNK) -> Any:
+    """Return outputs, shape (lanes, N, K), in evaluation mode; a list of one, where they are no tensors."""
     was_training = stack.network.training
     stack.network.eval()
     parts = []
     for index in rows.index.split(chunk, 1):
         x = rows.inputs.take(index.flatten()).unflatten(0, index.shape)
-        parts.append(stack.logits(stack.arrange(x), rows.depth))
+        parts.append(stack.outputs(stack.arrange(x), rows.depth))
     stack.network.train(was_training)
-    return torch.cat(parts, 1)
+    return torch.cat(parts, 1) if isinstance(parts[0], Tensor) else [[each for part in parts for each in part[0]]]

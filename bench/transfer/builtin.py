@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from bench.errors import BenchError
 from bench.transfer.strategy import Phase, Strategy, point, strategy
+from bench.triangle import JOINT
 
 
 def _depths(name: str, asked: Sequence[int] | None, first: int, last: int) -> Iterable[int]:
@@ -37,7 +38,7 @@ def joint(depth: int, *, steps: float = 4.0) -> Iterator[Strategy]:
     Each step adds the (weighted) loss of a batch of source examples to the target's own. Its step budget
     is that of "scratch-long", since training the source model is no part of it.
     """
-    yield point("joint", 0, 0, steps=steps, joint=True)
+    yield point("joint", 0, 0, steps=steps, how=JOINT)
 
 
 @strategy("zero-shot")

@@ -13,7 +13,7 @@ from bench.adaptations.apply import adapt, trains_nothing
 from bench.backbones.base import build
 from bench.backbones.stack import Stack
 from bench.errors import BenchError, SuiteError
-from bench.suite.adaptations import read_adaptation
+from bench.suite.choices import read_adaptation
 from bench.suite.load import load_suite
 from bench.suite.model import Recipe
 from bench.suite.packing import pack_trials
@@ -184,8 +184,8 @@ def test_where_every_block_is_frozen_a_point_is_what_it_is_without():
     [
         ({"strategy": "fine-tune", "adapt": "nrom"}, 'unknown adaptation "nrom"; did you mean "norm"'),
         ({"strategy": "fine-tune", "adapt": {"name": "norm", "rank": 4}}, 'adaptation "norm" has no argument "rank"'),
-        ({"strategy": "fine-tune", "adapt": 3}, "adapt = 3 does not say which adaptation"),
-        ({"strategy": "fine-tune", "adapt": {"rank": 3}}, "does not say which adaptation"),
+        ({"strategy": "fine-tune", "adapt": 3}, "adapt = 3 does not name an adaptation"),
+        ({"strategy": "fine-tune", "adapt": {"rank": 3}}, "does not name an adaptation"),
         ({"strategy": "fine-tune", "adopt": "norm"}, '"adopt"'),
         ({"name": "x", "transfer": 1, "adopt": "norm"}, 'did you mean "adapt"'),
         ({"strategy": "feature-extraction", "adapt": "norm"}, "where the head alone is trained"),

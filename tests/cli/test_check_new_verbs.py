@@ -253,7 +253,7 @@ def test_a_new_pair_with_a_task_of_its_own(tmp_path, ntbench):
     assert len(("@bench.task" + body).strip().splitlines()) <= 10
 
 
-KINDS = ("task", "change", "backbone", "strategy", "adaptation", "measure", "weighting")
+KINDS = ("task", "change", "backbone", "strategy", "adaptation", "measure", "weighting", "metric")
 SCAFFOLDS = """\
 plugins      = [{plugins}]
 backbones    = ["my-backbone"]

@@ -25,7 +25,7 @@ for arguments, forbidden in json.loads(sys.argv[1]):
 
 def test_light_verbs_import_nothing_heavy(finished, tmp_path):
     suite, out, _ = finished
-    kinds = ("tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings")
+    kinds = ("tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings", "metrics")
     # In one process and in this order: what a verb must not import, those before it must not have either.
     verbs = [(["--help"], HEAVY), (["--version"], HEAVY), (["run", "--help"], HEAVY), (["list"], HEAVY)]
     verbs += [(["list", kind], HEAVY) for kind in kinds]

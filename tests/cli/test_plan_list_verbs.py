@@ -98,7 +98,7 @@ def test_what_is_unknown_before_data_are_read_is_said(tmp_path, ntbench):
 
 
 @pytest.mark.parametrize(
-    "kind", ["tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings"]
+    "kind", ["tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings", "metrics"]
 )
 def test_lists_have_every_name_with_a_summary(kind, ntbench):
     from bench.cli.listing import registries

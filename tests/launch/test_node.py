@@ -70,7 +70,7 @@ def test_a_node_runs_everything_when_the_drivers_folder_is_gone(scene, tmp_path)
     plan = Plan(suite, cards, "cpu")
     setup, common = portable(setup_to_json(plan, work, sources, "cpu"), plan)
     trials = list(plan.trials())
-    models = [t.model for t in trials if t.model and not t.model.joint and t.model.source in plan.tasks]
+    models = [t.model for t in trials if t.model and t.model.trained and t.model.source in plan.tasks]
     first = list(pack_models(plan, dict.fromkeys(models)))
     rest = [Check("digits", 0, next(t.model for t in trials if t.model and t.model.source == "mine"))]
     rest += [Measurement("m", models[0], "digits"), *pack_trials(plan, trials)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.results import load_results
 from bench.store import Stored
 from bench.suite import Plan, load_suite
-from bench.suite.cost import FORWARD, STEP_SECONDS, UNIT_SECONDS, VALUE_SECONDS, CostModel, Shape
+from bench.suite.cost import FORWARD, SOLVED_STEPS, STEP_SECONDS, UNIT_SECONDS, VALUE_SECONDS, CostModel, Shape
 from bench.suite.count import Tally, count
 from bench.suite.estimate import Forecast, estimate
 from bench.trial import Card
@@ -48,7 +48,7 @@ def record(one, trial, seconds, status="ok"):
 
 
 def of_size(found, steps, kind="trial"):
-    return {s.batch: s for s in found if s.kind == kind and s.steps == steps and s.path == ((0, 1.0),)}
+    return {s.batch: s for s in found if s.kind == kind and s.steps == steps and s.path == ((0, 1.0),) and not s.solved}
 
 
 # Shapes
@@ -66,9 +66,22 @@ def test_shapes_by_hand():
     assert set(of_size(found, steps=400)) == {16, 32}  # scratch-long
     assert found[Shape("trial", "net", 1, 64, passed=90)] == Tally(missing=3)  # zero-shot: patches cannot
     assert found[Shape("source", "net", 1, 64, ((0, 1.0),), 70, 64, 90 + 500)] == Tally(missing=6)
-    probe = [s for s in found if s.path == ((2, 0.5), (0, 0.5))]
+    # Feature extraction is solved at two strengths, the probe before fine-tuning at one.
+    assert {s for s in found if s.solved == 2} == {
+        Shape("trial", "net", 1, 64, (), 0, batch, 90 + 2 * size, solved=2) for batch, size in ((16, 20), (32, 100))
+    }
+    assert {(s.path, s.steps) for s in found if s.solved == 1} == {(((0, 1.0),), 100)}
+    probe = [s for s in count(plan(recipe=SUITE["recipe"] | {"head": "stepped"})).shapes if len(s.path) == 2]
     assert len(probe) == 2
+    assert probe[0].path == ((2, 0.5), (0, 0.5))
     assert probe[0].amounts(2) == (1.0, 100, 64 * 16 * 100 * 0.5, 64 * 130)
+
+
+def test_a_solved_head_costs_as_much_as_some_steps():
+    heads = next(s for s in count(plan()).shapes if s.solved == 2)
+    assert heads.amounts(2) == (1.0, 2 * SOLVED_STEPS, 0, 64 * 130)
+    refit = SUITE["recipe"] | {"refit": True}
+    assert {s.solved for s in count(plan(recipe=refit)).shapes} == {0, 2, 3}
 
 
 def test_looking_ahead_and_examples_beside_cost_extra():
@@ -106,7 +119,7 @@ def seconds_of(shape, factors=(1, 1, 1, 1)):
     trained = sum(share * (2 - frozen) for frozen, share in shape.path) / 2
     parts = (
         UNIT_SECONDS,
-        STEP_SECONDS * shape.steps,
+        STEP_SECONDS * (shape.steps + SOLVED_STEPS * shape.solved),
         values * shape.values * shape.batch * shape.steps * trained,
         values * FORWARD * shape.values * shape.passed,
     )
@@ -205,7 +218,8 @@ def test_more_steps_or_examples_are_never_predicted_to_be_cheaper(seen, steps, b
 @given(st.lists(st.integers(15, 450), min_size=2, max_size=6, unique=True))
 def test_a_larger_size_is_never_less_work(sizes):
     found = count(plan(target_sizes=sizes)).shapes
-    every = sorted((s.passed, s.batch) for s in found if s.kind == "trial" and s.path == ((0, 1.0),) and s.steps == 100)
+    trials = [s for s in found if s.kind == "trial" and s.path == ((0, 1.0),) and s.steps == 100 and not s.solved]
+    every = sorted((s.passed, s.batch) for s in trials)
     assert len(every) == len(sizes)
     assert [batch for _, batch in every] == sorted(batch for _, batch in every)
 

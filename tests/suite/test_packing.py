@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench.suite import Plan, load_suite
 from bench.suite.packing import HELD, pack_models, pack_trials, place_of
 from bench.trial import Card
-from bench.triangle import Adapt, Phase, Strategy
+from bench.triangle import JOINT, Adapt, Phase, Strategy
 
 SUITE = {
     "backbones": ["cnn", {"backbone": "mlp", "widths": [8], "name": "mlp"}],
@@ -68,7 +68,7 @@ FIELDS = {
     "copied_lr": (BASE, replace(BASE, copied_lr=1.0), True),
     "path": (BASE, replace(BASE, path=(Phase(1),)), False),
     "steps": (BASE, replace(BASE, steps=2.0), False),
-    "joint": (ALONE, replace(ALONE, joint=True), False),
+    "how": (ALONE, replace(ALONE, how=JOINT), False),
     "adapt": (BASE, replace(BASE, adapt=Adapt("bias")), False),
     "extra": (BASE, replace(BASE, extra="some"), False),
 }

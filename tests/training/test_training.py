@@ -18,7 +18,7 @@ from bench.training.fit import fit, plan_stages
 from bench.training.inputs import Held
 from bench.training.judge import Judge
 from bench.training.lanes import Lane
-from bench.training.loop import Rows, Stage, Start, logits, schedule, train
+from bench.training.loop import Rows, Stage, Start, outputs, schedule, train
 from bench.training.protocol import Split, batch_order
 from bench.transfer.start import trainable_parameters
 from bench.transfer.strategy import Phase, Strategy, point
@@ -59,7 +59,7 @@ def train_one(network, stages, data, batches, recipe, lr, start=START, stop=None
 def predict(network, x, y):
     stack = Stack(network, 1)
     stack.load([values(network)])
-    return logits(stack, rows(x, y))
+    return outputs(stack, rows(x, y))
 
 
 def test_the_loop_is_the_loop_that_one_would_write(data):
@@ -118,7 +118,7 @@ def test_weights_of_examples_are_learned_at_the_rates_of_the_warm_up(data):
     def look(batches, step, depth, rates):
         seen.append(rates.item())
         x, y = batches(step, depth)
-        return cross_entropy(batches.stack.logits(x)[0], y[0]).unsqueeze(0)
+        return cross_entropy(batches.stack.outputs(x)[0], y[0]).unsqueeze(0)
 
     stack = Stack(make(), 1)
     recipe = Recipe(steps=8, warmup=0.5, schedule="constant", checkpoints=1)

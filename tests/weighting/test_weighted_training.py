@@ -9,15 +9,16 @@ from torch import nn
 
 from bench.backbones.base import build
 from bench.errors import TrialError
+from bench.heads.base import head_of
 from bench.suite.model import Recipe
 from bench.suite.weightings import read_weighting
 from bench.training.data import Data
 from bench.training.fit import fit
 from bench.training.inputs import Held
-from bench.training.lanes import Lane, Layout
+from bench.training.lanes import Lane, Layout, Stream, source_head, stream_of
 from bench.training.protocol import Split
-from bench.training.weighted import Companion, SourceFacts, Weigh, add_companion, meta_set
-from bench.triangle import Phase
+from bench.training.weighted import TARGET_HEAD, SourceFacts, Weigh, add_head, meta_set
+from bench.triangle import JOINT, PLAIN, Phase
 from bench.weighting.base import ByRule, Facts
 from bench.weighting.declare import weighting
 
@@ -69,28 +70,19 @@ def lanes_of(number, spec, kind="cnn", joint=False, wrong=0.4):
         network = build(name, shape, CLASSES, i, i + 50, **options).double()
         labelled, own = np.arange(META), Split(np.arange(16), np.arange(16, META))
         if joint:
-            companion = Companion(source, split.train, source.y[torch.tensor(split.train)], 16, ("source", i))
-            add_companion(network, CLASSES, i)
-            network.companion.double()
-            found.append(
-                Lane(
-                    network,
-                    target,
-                    own,
-                    META,
-                    i,
-                    place=i,
-                    weigh=Weigh(spec, facts, companion, True, (target, own.train)),
-                )
-            )
+            add_head(network, source_head(0), source.head, range(CLASSES), i)
+            network.beside.double()
+            weigh = Weigh(spec, facts, None, True, (target, own.train))
+            stream = stream_of(source, split.train, 16, ("source", i))
+            found.append(Lane(network, target, own, META, i, place=i, how=JOINT, sources=(stream,), weigh=weigh))
             continue
         companion, unlabelled = None, (target, labelled)
         if spec.learns_from == "labels":
             names = ("a", "b", "c")
             companion = meta_set(spec, target, labelled, names, names, 16, ("target", i))
             if spec.own_head:
-                add_companion(network, CLASSES, 200 + i)
-                network.companion.double()
+                add_head(network, TARGET_HEAD, target.head, range(CLASSES), 200 + i)
+                network.beside.double()
         found.append(
             Lane(network, source, split, 50, i, place=i, weigh=Weigh(spec, facts, companion, unlabelled=unlabelled))
         )
@@ -159,13 +151,13 @@ def test_a_steep_second_head_does_not_clip_the_source_models_steps(lanes):
     """Random weights do not look at the target, so that what its head learns must leave the source model as it is."""
     flat, steep = lanes_of(1, spec_of("random")), lanes_of(1, spec_of("random"))
     for lane, scale in ((flat[0], 1), (steep[0], 1000)):
-        add_companion(lane.network, CLASSES, 0)
-        lane.network.companion.double().weight.data.mul_(scale)
+        add_head(lane.network, TARGET_HEAD, lane.data.head, range(CLASSES), 0)
+        lane.network.beside[TARGET_HEAD].double().weight.data.mul_(scale)
         target = data_of(KINDS["cnn"][1], 100, META)
-        beside = Companion(target, np.arange(META), target.y, 16, ("target", 0))
+        beside = Stream(target, np.arange(META), target.y, 16, ("target", 0))
         lane.weigh = Weigh(lane.weigh.spec, lane.weigh.source, beside)
         fit([lane], (Phase(0),), SGD.model_copy(update={"clip_norm": 0.3}), Layout(lanes))
-    names = [name for name in flat[0].network.state_dict() if not name.startswith("companion.")]
+    names = [name for name in flat[0].network.state_dict() if not name.startswith("beside.")]
     for name in names:
         torch.testing.assert_close(flat[0].network.state_dict()[name], steep[0].network.state_dict()[name], msg=name)
 
@@ -209,7 +201,7 @@ def test_running_statistics_come_from_the_sources_own_pass_alone(kind):
 def test_joint_training_keeps_the_targets_statistics():
     one = SGD.model_copy(update={"steps": 1})
     (joint,), (scratch,) = lanes_of(1, spec_of("uniform", {}), joint=True), lanes_of(1, spec_of("random"), joint=True)
-    scratch.weigh = None
+    scratch.weigh, scratch.how = None, PLAIN
     for lane in (joint, scratch):
         fit([lane], (Phase(0),), one)
     for (name, a), (_, b) in zip(joint.network.named_buffers(), scratch.network.named_buffers(), strict=True):
@@ -222,15 +214,15 @@ def test_the_targets_own_head_learns_from_the_target_and_moves_nothing_else():
     spec = spec_of("per-example", {"rate": 1e-12})
     lanes = lanes_of(2, spec)
     lanes[1] = lanes_of(1, spec)[0]
-    companion = lanes[1].weigh.companion
+    companion = lanes[1].weigh.meta
     companion.y.copy_((companion.y + 1) % CLASSES)
-    before = lanes[0].network.companion.weight.clone()
+    before = lanes[0].network.beside[TARGET_HEAD].weight.clone()
     for lane in lanes:
         fit([lane], (Phase(0),), SGD)
     blocks = [torch.cat([p.flatten() for p in lane.network.blocks.parameters()]) for lane in (lanes[0], lanes[1])]
     torch.testing.assert_close(*blocks, rtol=0, atol=1e-9)
-    assert not torch.allclose(lanes[0].network.companion.weight, lanes[1].network.companion.weight)
-    assert not torch.allclose(lanes[0].network.companion.weight, before)
+    assert not torch.allclose(lanes[0].network.beside[TARGET_HEAD].weight, lanes[1].network.beside[TARGET_HEAD].weight)
+    assert not torch.allclose(lanes[0].network.beside[TARGET_HEAD].weight, before)
 
 
 def test_weights_that_are_all_zero_fall_back_to_uniform_ones_and_are_counted():
@@ -295,6 +287,6 @@ def test_diverging_weighted_training_says_at_which_rate():
 def test_a_head_beside_is_part_of_neither_the_network_saved_nor_its_count():
     network = build("mlp", (5,), 3, 0, 0, widths=[4])
     names = set(network.state_dict())
-    add_companion(network, 7, 0)
-    assert isinstance(network.companion, nn.Linear)
-    assert {name for name in network.state_dict() if not name.startswith("companion.")} == names
+    add_head(network, TARGET_HEAD, head_of("single-label"), range(7), 0)
+    assert isinstance(network.beside[TARGET_HEAD], nn.Linear)
+    assert {name for name in network.state_dict() if not name.startswith("beside.")} == names

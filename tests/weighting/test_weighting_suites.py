@@ -71,7 +71,7 @@ def test_weightings_that_cannot_differ_from_uniform_are_not_run():
 
 def test_what_learns_from_the_target_has_a_source_model_for_every_trial_and_size():
     one = planned(pairs=[{"target": "digits", "source": "noisy"}])
-    models = [model for model in one.source_models() if not model.joint]
+    models = [model for model in one.source_models() if model.trained]
     number = {name: sum(model.weighting == name for model in models) for name in one.weightings}
     assert number == {"uniform": 2, "random": 2, "oracle": 2, "l2rw": 4, "unrolled": 4}
     assert len({model.key for model in models}) == len(models)
@@ -114,7 +114,7 @@ def test_the_meta_set_is_the_trials_training_examples_and_no_others():
         split = split_pool(
             Pool.of(digits), card.fingerprint, model.meta.size, model.meta.seed, one.suite.recipe, digits.classes
         )
-        companion = lane.weigh.companion
+        companion = lane.weigh.meta
         assert set(companion.examples) == set(split.train)
         assert not set(companion.examples) & set(split.validation)
         assert np.array_equal(companion.y, digits.y[companion.examples])

@@ -9,33 +9,34 @@ async function comparisonPage(host, index) {
   const trials = new Data(await load("trials-data"));
   if (!(index >= 0 && index < data.n)) return missing(host, "There is no such comparison.");
   const row = data.row(index);
+  const scale = scaleOf(row);
   const seeds = pairedTrials(row, trials);
   host.replaceChildren(
     el("a", { class: "back", href: "#comparisons" }, "\u2190 all comparisons"),
     el("h2", {}, `${row.pair}: ${row.strategy}${point(row)}, ${count(row.target_size, "target example")}`),
-    el("p", {}, "Gap ", el("b", {}, points(row.ntg) || "unknown"), row.ntg === null ? "" : " points", row.ntg_low === null ? "" : ` [${points(row.ntg_low)}, ${points(row.ntg_high)}]`, ": ", verdict(row.verdict, row)),
+    el("p", {}, "Gap ", el("b", {}, gap(row.ntg, scale) || "unknown"), row.ntg === null ? "" : ` ${scale.units}`, row.ntg_low === null ? "" : ` [${gap(row.ntg_low, scale)}, ${gap(row.ntg_high, scale)}]`, ": ", verdict(row.verdict, row)),
     list([
-      ["accuracy from scratch", percent(row.scratch_accuracy)], ["accuracy after transfer", percent(row.transfer_accuracy)],
-      ["accuracy of always the majority class", percent(row.majority_accuracy ?? null)],
+      [`${scale.label} from scratch`, reached(row.scratch_score, scale)], [`${scale.label} after transfer`, reached(row.transfer_score, scale)],
+      ["accuracy of always the majority class", byAccuracy(row) ? percent(row.majority_accuracy ?? null) : null],
       ["seeds where the transfer predicts one class", row.n_one_class || null], ["seeds where scratch predicts one class", row.n_scratch_one_class || null],
-      ["gap to the best-tuned scratch", row.ntg_tuned === null ? null : points(row.ntg_tuned) + " points"],
+      ["gap to the best-tuned scratch", row.ntg_tuned === null ? null : `${gap(row.ntg_tuned, scale)} ${scale.units}`],
       ["p, not corrected", pvalue(row.p_value)], ["p, corrected", pvalue(row.p_holm)],
       ["test", row.test], ["contrast named in advance", row.contrast],
-      ["interval by bootstrap", (row.ntg_boot_low ?? null) === null ? null : `${points(row.ntg_boot_low)} to ${points(row.ntg_boot_high)} points`], ["resampled", row.resampled],
+      ["interval by bootstrap", (row.ntg_boot_low ?? null) === null ? null : `${gap(row.ntg_boot_low, scale)} to ${gap(row.ntg_boot_high, scale)} ${scale.units}`], ["resampled", row.resampled],
       ["p of equivalence, corrected", pvalue(row.p_equivalence_holm)], ["correction", row.correction],
       ["seeds with both results", row.n_seeds], ["seeds lost to failures", row.n_failed], ["source model's own accuracy", percent(row.source_accuracy)],
       ["backbone", row.backbone], ["weighting", row.weighting], ["validation", row.validation], ["suite", row.suite],
       ...similarity(row),
     ]),
     el("h3", {}, "Seed by seed"),
-    seedChart(seeds, trials),
-    seedTable(seeds, trials),
+    seedChart(seeds, trials, scale),
+    seedTable(seeds, trials, scale),
   );
   return row.pair;
 }
 
 function pairedTrials(row, trials) {
-  const place = { suite: row.suite, target: row.target, backbone: row.backbone };
+  const place = { suite: row.suite, target: row.target, backbone: row.backbone, ...(trials.has("metric") ? { metric: row.metric } : {}) };
   const how = { ...place, source: row.source, weighting: row.weighting, strategy: row.strategy };
   if (row.transfer_depth !== null) Object.assign(how, { transfer_depth: row.transfer_depth, frozen_depth: row.frozen_depth });
   const bySeed = new Map();
@@ -52,15 +53,15 @@ function pairedTrials(row, trials) {
   return [...bySeed.entries()].filter(([, pair]) => pair.transfer !== undefined).sort((a, b) => a[0] - b[0]);
 }
 
-function seedChart(seeds, trials) {
-  const both = seeds.map(([seed, pair]) => ({ seed, a: accuracy(trials, pair.scratch), b: accuracy(trials, pair.transfer) })).filter((s) => s.a !== null && s.b !== null).slice(0, 60);
+function seedChart(seeds, trials, scale) {
+  const both = seeds.map(([seed, pair]) => ({ seed, a: score(trials, pair.scratch), b: score(trials, pair.transfer) })).filter((s) => s.a !== null && s.b !== null).slice(0, 60);
   if (!both.length) return el("p", { class: "none" }, "No seed has both results.");
   const values = both.flatMap((s) => [s.a, s.b]);
   const [low, high] = padded(Math.min(...values), Math.max(...values));
   const height = 18 * both.length + 34;
   const x = (v) => 60 + (520 * (v - low)) / (high - low);
-  const plot = svg("svg", { viewBox: `0 0 600 ${height}`, class: "chart", style: "max-width:600px", role: "img", "aria-label": "Accuracy of scratch and transfer for every seed" });
-  for (const tick of ticks(low, high, 5)) plot.append(svg("line", { x1: x(tick), x2: x(tick), y1: 4, y2: height - 28, stroke: "#e6e9ed" }), label(x(tick), height - 14, percent(tick), "middle"));
+  const plot = svg("svg", { viewBox: `0 0 600 ${height}`, class: "chart", style: "max-width:600px", role: "img", "aria-label": `${capital(scale.label)} of scratch and transfer for every seed` });
+  for (const tick of ticks(low, high, 5)) plot.append(svg("line", { x1: x(tick), x2: x(tick), y1: 4, y2: height - 28, stroke: "#e6e9ed" }), label(x(tick), height - 14, scale.bounded ? percent(tick) : short(tick, 6), "middle"));
   both.forEach((s, k) => {
     const y = 14 + 18 * k;
     const colour = s.a > s.b ? "var(--negative)" : s.b > s.a ? "var(--positive)" : "var(--soft)";
@@ -69,14 +70,15 @@ function seedChart(seeds, trials) {
   });
   return el("div", {}, el("p", { class: "sub" }, "Open circle: from scratch. Filled: after transfer, red where it is worse."), plot);
 }
-const accuracy = (trials, i) => (i === undefined ? null : trials.value("test_accuracy", i));
+const score = (trials, i) => (i === undefined ? null : trials.value("test_score", i));
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
-function seedTable(seeds, trials) {
-  const cell = (i) => (i === undefined ? "no trial" : el("a", { href: trialLink(trials, i) }, trials.value("status", i) === "ok" ? percent(trials.value("test_accuracy", i)) : "failed"));
+function seedTable(seeds, trials, scale) {
+  const cell = (i) => (i === undefined ? "no trial" : el("a", { href: trialLink(trials, i) }, trials.value("status", i) === "ok" ? reached(trials.value("test_score", i), scale) : "failed"));
   const lines = seeds.map(([seed, pair]) => {
-    const [a, b] = [accuracy(trials, pair.scratch), accuracy(trials, pair.transfer)];
-    const gap = a === null || b === null ? "" : points(a - b);
-    return el("tr", {}, el("td", {}, String(seed)), el("td", { class: "number" }, cell(pair.scratch)), el("td", { class: "number" }, cell(pair.transfer)), el("td", { class: "number" }, gap));
+    const [a, b] = [score(trials, pair.scratch), score(trials, pair.transfer)];
+    const behind = a === null || b === null ? "" : gap(a - b, scale);
+    return el("tr", {}, el("td", {}, String(seed)), el("td", { class: "number" }, cell(pair.scratch)), el("td", { class: "number" }, cell(pair.transfer)), el("td", { class: "number" }, behind));
   });
   const head = ["seed", "scratch", "transfer", "gap"].map((name, i) => el("th", { class: i ? "number" : null }, name));
   return el("div", { class: "wide" }, el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...lines)));
@@ -92,13 +94,14 @@ async function trialPage(host, which) {
   const row = data.row(index);
   const suite = meta.suites.find((s) => s.name === row.suite) || {};
   const ok = row.status === "ok";
+  const scale = scaleOf(row);
   host.replaceChildren(
     el("a", { class: "back", href: "#trials" }, "\u2190 all trials"),
     el("h2", {}, `${row.pair}: ${row.strategy}${point(row)}, size ${row.target_size}, seed ${row.seed}`),
-    el("p", {}, ok ? el("span", {}, "Test accuracy ", el("b", {}, percent(row.test_accuracy)), row.n_test ? ` of ${count(row.n_test, "example")}` : "", (row.majority_accuracy ?? null) === null ? "" : `; always the majority class ${percent(row.majority_accuracy)}`, row.classes_predicted === 1 ? ". It predicts one class for every test example." : "") : el("b", { class: "mark failed" }, "This trial failed.")),
+    el("p", {}, ok ? el("span", {}, `Test ${scale.label} `, el("b", {}, reached(row.test_score, scale)), row.n_test ? ` ${byAccuracy(row) ? "of" : "on"} ${count(row.n_test, "example")}` : "", !byAccuracy(row) || (row.majority_accuracy ?? null) === null ? "" : `; always the majority class ${percent(row.majority_accuracy)}`, row.classes_predicted === 1 ? ". It predicts one class for every test example." : "") : el("b", { class: "mark failed" }, "This trial failed.")),
     ...(ok ? [] : await failure(row)),
     list([
-      ["test loss", short(row.test_loss, 4)], ["validation accuracy", percent(row.val_accuracy)], ["validation loss", short(row.val_loss, 4)],
+      ["test loss", short(row.test_loss, 4)], [`validation ${scale.label}`, reached(row.val_score, scale)], ["validation loss", short(row.val_loss, 4)],
       ["seconds", short(row.seconds, 3)], ["parameters trained", row.trainable_parameters === null ? null : row.trainable_parameters.toLocaleString("en")],
       ...similarity(row), ...others(row),
     ]),
@@ -118,7 +121,7 @@ function similarity(row) {
 }
 
 // Columns that have no place of their own on the page: whatever a later version or a plug-in adds.
-const PLACED = new Set("pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy standardised_by validation n_test majority_accuracy context error traceback key".split(" "));
+const PLACED = new Set("metric metric_unit test_score val_score pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy standardised_by validation n_test majority_accuracy context error traceback key".split(" "));
 function others(row) {
   const measured = new Set(meta.measures.flatMap((m) => [m.name, `${m.name}_low`, `${m.name}_high`]));
   return Object.entries(row).filter(([name]) => !PLACED.has(name) && !measured.has(name)).map(([name, value]) => [words(name), typeof value === "number" ? short(value) : value]);
@@ -137,7 +140,8 @@ async function curves(row, index, ok) {
   if (!points_ || !points_.length) return el("p", { class: "none" }, ok ? "Nothing was trained, so there is no curve." : "It failed before there was a curve.");
   const rates = [...new Set(points_.map((p) => p[0]))];
   const lines = (column) => rates.map((rate) => ({ name: `rate ${short(rate)}${rate === row.learning_rate ? " (chosen)" : ""}`, chosen: rate === row.learning_rate, points: points_.filter((p) => p[0] === rate && p[column] !== null).map((p) => [p[1], p[column]]) }));
-  return el("div", { class: "charts" }, lineChart("validation accuracy", lines(4), (v) => `${Math.round(1000 * v) / 10} %`), lineChart("validation loss", lines(3), (v) => short(v)), lineChart("training loss", lines(2), (v) => short(v)));
+  const scale = scaleOf(row);
+  return el("div", { class: "charts" }, lineChart(`validation ${scale.label}`, lines(4), (v) => (scale.bounded ? `${Math.round(1000 * v) / 10} %` : short(v, 6))), lineChart("validation loss", lines(3), (v) => short(v)), lineChart("training loss", lines(2), (v) => short(v)));
 }
 
 function lineChart(title, lines, format) {

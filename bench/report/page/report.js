@@ -27,10 +27,16 @@ const MINUS = "\u2212";
 const signed = (text) => text.replace("-", MINUS);
 const short = (x, digits = 3) => (x === null ? "" : signed(String(Number(x.toPrecision(digits)))));
 const percent = (x) => (x === null ? "" : (100 * x).toFixed(1) + " %");
-function points(x) {
+// What scores and gaps are measured by: a row names its metric.
+const scaleOf = (row) => meta.scales[row.metric ?? "accuracy"] || meta.scales.accuracy;
+const byAccuracy = (row) => (row.metric ?? "accuracy") === "accuracy";
+// Scores are accuracies in every table of accuracies alone, as their columns are called.
+const called = (data, which) => `${which}_${data.distinct("metric").some((name) => name !== "accuracy") ? "score" : "accuracy"}`;
+const reached = (x, scale) => (x === null ? "" : scale.bounded ? percent(x) : signed(x.toFixed(scale.decimals)));
+function gap(x, scale) {
   if (x === null) return "";
-  const value = Number((100 * x).toFixed(1));
-  return value === 0 ? "0.0" : (value > 0 ? "+" : MINUS) + Math.abs(value).toFixed(1);
+  const value = Number((scale.factor * x).toFixed(scale.decimals));
+  return value === 0 ? (0).toFixed(scale.decimals) : (value > 0 ? "+" : MINUS) + Math.abs(value).toFixed(scale.decimals);
 }
 const pvalue = (p) => (p === null ? "" : p < 0.0001 ? "< 0.0001" : p.toFixed(p < 0.001 ? 4 : 3));
 const count = (n, one, many) => `${n.toLocaleString("en")} ${n === 1 ? one : many || one + "s"}`;
@@ -190,17 +196,19 @@ class Table {
 const verdict = (value, row) => row.ntg === null ? el("span", { class: "sub" }, row.n_failed ? "failed" : "none") : el("span", { class: `mark ${value}` }, `${MARKS[value]} ${value}`);
 const varied = (data, names) => names.filter((name) => data.distinct(name).length > 1).map((name) => ({ name, title: words(name) }));
 
-function intervalScale(data) {
-  let most = 0.1;
-  for (const name of ["ntg", "ntg_low", "ntg_high"]) for (const v of data.columns[name]) if (v !== null) most = Math.max(most, Math.abs(v));
-  const end = Math.asinh(most / 0.02);
-  return (x) => 50 + (46 * Math.asinh(x / 0.02)) / end;
+function intervalScale(data, metric) {
+  const { step } = scaleOf({ metric });
+  let most = 0.1 * step;
+  for (const i of data.where(data.has("metric") ? { metric } : {})) for (const name of ["ntg", "ntg_low", "ntg_high"]) most = Math.max(most, Math.abs(data.value(name, i) ?? 0));
+  const end = Math.asinh(most / (0.02 * step));
+  return (x) => 50 + (46 * Math.asinh(x / (0.02 * step))) / end;
 }
 
 function intervalPlot(row, at) {
   if (row.ntg === null) return "";
   const colour = `var(--${row.verdict === "inconclusive" ? "soft" : row.verdict})`;
-  const ends = row.ntg_low === null ? "no interval" : `${points(row.ntg_low)} to ${points(row.ntg_high)} points`;
+  const scale = scaleOf(row);
+  const ends = row.ntg_low === null ? "no interval" : `${gap(row.ntg_low, scale)} to ${gap(row.ntg_high, scale)} ${scale.units}`;
   const plot = svg("svg", { viewBox: "0 0 100 14", width: 120, height: 16, role: "img", "aria-label": ends }, svg("title", {}, ends));
   plot.append(svg("line", { x1: 50, x2: 50, y1: 0, y2: 14, stroke: "#c5cbd3" }));
   if (row.ntg_low !== null) plot.append(svg("line", { x1: at(row.ntg_low), x2: at(row.ntg_high), y1: 7, y2: 7, stroke: colour, "stroke-width": 1.5 }));
@@ -211,21 +219,28 @@ function intervalPlot(row, at) {
 async function comparisonTable(host) {
   const data = new Data(await load("comparisons-data"));
   if (!data.n) return host.replaceChildren(el("p", { class: "none" }, "There is no comparison: the list above says why."));
-  const at = intervalScale(data);
+  const places = new Map();
+  const at = (row) => {
+    const metric = row.metric ?? "accuracy";
+    if (!places.has(metric)) places.set(metric, intervalScale(data, metric));
+    return places.get(metric);
+  };
+  const own = (i) => scaleOf({ metric: data.value("metric", i) });
+  const majority = (v, i) => (byAccuracy({ metric: data.value("metric", i) }) ? percent(v) : "");
   const columns = [
     { name: "pair", title: "pair" },
-    ...varied(data, ["suite", "backbone", "weighting", "validation"]),
+    ...varied(data, ["suite", "backbone", "weighting", "validation", "metric"]),
     { name: "strategy", title: "strategy" },
     { name: "transfer_depth", title: "n", number: true },
     { name: "frozen_depth", title: "f", number: true },
     { name: "target_size", title: "size", number: true },
-    { name: "ntg", title: "gap", number: true, show: (v, i) => el("span", { class: `mark ${data.value("verdict", i)}` }, points(v)) },
-    { name: "ntg_low", title: "95 % interval", show: (_, i) => intervalPlot(data.row(i), at) },
+    { name: "ntg", title: "gap", number: true, show: (v, i) => el("span", { class: `mark ${data.value("verdict", i)}` }, gap(v, own(i))) },
+    { name: "ntg_low", title: "95 % interval", show: (_, i) => intervalPlot(data.row(i), at(data.row(i))) },
     { name: "verdict", title: "verdict", show: (v, i) => verdict(v, data.row(i)) },
     { name: "p_holm", title: "p corr.", number: true, show: pvalue },
-    { name: "scratch_accuracy", title: "scratch", number: true, show: percent },
-    { name: "transfer_accuracy", title: "transfer", number: true, show: percent },
-    ...(data.distinct("majority_accuracy").length ? [{ name: "majority_accuracy", title: "majority class", number: true, show: percent }] : []),
+    { name: called(data, "scratch"), title: "scratch", number: true, show: (v, i) => reached(v, own(i)) },
+    { name: called(data, "transfer"), title: "transfer", number: true, show: (v, i) => reached(v, own(i)) },
+    ...(data.distinct("majority_accuracy").length && data.distinct("metric").includes("accuracy") ? [{ name: "majority_accuracy", title: "majority class", number: true, show: majority }] : []),
     { name: "n_seeds", title: "seeds", number: true },
     ...(data.distinct("n_one_class").some((n) => n > 0) ? [{ name: "n_one_class", title: "predicts one class", number: true, show: (k, i) => (k ? `${k} of ${count(data.value("n_seeds", i), "seed")}` : "") }] : []),
     ...meta.measures.filter((m) => data.distinct(m.name).length).map((m) => ({ name: m.name, title: m.title, number: true, show: (v) => short(v, 4) })),
@@ -233,26 +248,28 @@ async function comparisonTable(host) {
   if (meta.level !== 95) columns.find((column) => column.name === "ntg_low").title = `${meta.level} % interval`;
   return new Table(host, data, {
     columns, label: "Comparisons", unit: "comparison", sort: { name: "ntg", down: true }, open: (i) => `#c/${i}`,
-    filters: ["pair", "strategy", "target_size", "verdict", "suite", "backbone", "weighting"], searched: ["pair", "strategy", "suite", "backbone"],
+    filters: ["pair", "strategy", "target_size", "verdict", "suite", "backbone", "weighting", "metric"], searched: ["pair", "strategy", "suite", "backbone"],
   });
 }
 
 async function trialTable(host) {
   const data = new Data(await load("trials-data"));
   if (!data.n) return host.replaceChildren(el("p", { class: "none" }, "There is no trial."));
+  const metrics = data.distinct("metric");
+  const own = (i) => scaleOf({ metric: data.value("metric", i) });
   const status = (value) => (value === "ok" ? "ok" : el("span", { class: "mark failed" }, value || "unknown"));
   const columns = [
     { name: "key", title: "key", show: (value, i) => (value || String(i)).slice(0, 10) },
     { name: "pair", title: "pair" },
-    ...varied(data, ["suite", "backbone", "weighting"]),
+    ...varied(data, ["suite", "backbone", "weighting", "metric"]),
     { name: "strategy", title: "strategy" },
     { name: "transfer_depth", title: "n", number: true },
     { name: "frozen_depth", title: "f", number: true },
     { name: "target_size", title: "size", number: true },
     { name: "seed", title: "seed", number: true },
     { name: "status", title: "status", show: status },
-    { name: "test_accuracy", title: "test accuracy", number: true, show: percent },
-    { name: "val_accuracy", title: "validation", number: true, show: percent },
+    { name: called(data, "test"), title: `test ${metrics.length === 1 ? scaleOf({ metric: metrics[0] }).label : "score"}`, number: true, show: (v, i) => reached(v, own(i)) },
+    { name: called(data, "val"), title: "validation", number: true, show: (v, i) => reached(v, own(i)) },
     { name: "learning_rate", title: "rate", number: true, show: (v) => short(v) },
     { name: "steps", title: "steps", number: true },
     { name: "seconds", title: "seconds", number: true, show: (v) => short(v, 2) },

@@ -1,0 +1,1 @@
+"""Methods: what a step of training minimises."""

@@ -1,0 +1,1 @@
+"""Metrics: how good the predictions of a test set are."""

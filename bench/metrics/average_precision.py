@@ -1,0 +1,35 @@
+"""Mean average precision."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.metrics.base import MULTI, Metric, Truth, metric
+
+
+@metric("mean-average-precision")
+class MeanAveragePrecision(Metric):
+    """Mean over the labels that occur of average precision, the area under precision against recall in steps."""
+
+    kinds = (MULTI,)
+    bounded = True
+    label = "mean average precision"
+
+    def score(self, truth: Truth) -> float:
+        """Return it, a fraction; ranking at random gives about the share of examples that have a label."""
+        values = self.per_class(truth)
+        return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
+
+    def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
+        """Say where no label occurs."""
+        return None if np.any(targets) else "no test example has any label"
+
+    def per_class(self, truth: Truth) -> np.ndarray:
+        """Return the average precision of each label; NaN where it has no example."""
+        from sklearn.metrics import average_precision_score
+
+        values = np.full(len(truth.classes), np.nan)
+        if truth.finite:
+            for k in np.nonzero(truth.targets.any(axis=0))[0]:
+                values[k] = average_precision_score(truth.targets[:, k], truth.scores[:, k])
+        return values

@@ -1,0 +1,26 @@
+"""Balanced accuracy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.metrics.base import SINGLE, Metric, Truth, metric
+
+
+@metric("balanced-accuracy")
+class BalancedAccuracy(Metric):
+    """Mean recall over the classes that occur, so that a rare class counts as much as a frequent one."""
+
+    kinds = (SINGLE,)
+    bounded = True
+    label = "balanced accuracy"
+
+    def score(self, truth: Truth) -> float:
+        """Return the mean recall, a fraction."""
+        return float(np.nanmean(self.per_class(truth)))
+
+    def per_class(self, truth: Truth) -> np.ndarray:
+        """Return the recall of each class; NaN where the class has no example."""
+        of_class, right = truth.columns, truth.predicted == truth.targets
+        number = of_class.sum(axis=0)
+        return np.where(number > 0, (of_class & right[:, None]).sum(axis=0) / np.maximum(number, 1), np.nan)

@@ -1,0 +1,56 @@
+"""What a suite's `adapt` and `method` mean: something registered, with arguments of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.errors import BenchError
+from bench.identity import canonical
+from bench.registry import ADAPTATIONS, METHODS, Entry, Registry
+from bench.suite.specs import unstorable
+from bench.triangle import FULL, PLAIN, Adapt, How
+
+
+def read_adaptation(value: Any) -> Adapt:
+    """Read ``adapt = "norm"`` or ``adapt = { name = "lora", rank = 4 }``.
+
+    Raises
+    ------
+    BenchError
+        For an unknown name, with the nearest match, and for arguments that it does not take.
+    """
+    entry, given = _read(ADAPTATIONS, "adapt", value, '"norm" or { name = "lora", rank = 4 }')
+    return FULL if entry.name == FULL.name else Adapt(entry.name, given, entry.version, entry.meta["lanes"])
+
+
+def read_method(value: Any, key: str = "method") -> How:
+    """Read ``method = "l2-sp"`` or ``method = { name = "l2-sp", alpha = 0.01 }``.
+
+    Raises
+    ------
+    BenchError
+        For an unknown name, with the nearest match, and for arguments that it does not take.
+    """
+    entry, given = _read(METHODS, key, value, '"l2-sp" or { name = "l2-sp", alpha = 0.01 }')
+    return PLAIN if entry.name == PLAIN.name else How(entry.name, given, entry.version, **entry.meta)
+
+
+def _read(registry: Registry, key: str, value: Any, forms: str) -> tuple[Entry, str]:
+    """Return what is named, and its arguments that are not at their defaults as JSON."""
+    table = {"name": value} if isinstance(value, str) else value
+    if not isinstance(table, dict) or not isinstance(table.get("name"), str):
+        what = f"{'an' if registry.kind[0] in 'aeiou' else 'a'} {registry.kind}"
+        raise BenchError(f"{key} = {value!r} does not name {what}: write {forms}")
+    entry = registry.get(table["name"])
+    arguments = {name: value for name, value in table.items() if name != "name"}
+    if wrong := [*entry.problems(arguments), *unstorable(arguments)]:
+        raise BenchError("; ".join(wrong))
+    try:
+        entry.function(**arguments)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(entry.raised(error)) from error
+    defaults = {name: parameter.default for name, parameter in entry.parameters.items()}
+    said = {name: arguments[name] for name in sorted(arguments) if arguments[name] != defaults.get(name, ...)}
+    return entry, canonical(said)
