@@ -2,8 +2,8 @@
 
 ``bench.run`` runs a suite, ``bench.load_results`` gives its table, ``bench.negative_transfer`` the gaps
 with intervals and verdicts. The decorators ``bench.task``, ``bench.change``, ``bench.backbone``,
-``bench.strategy``, ``bench.adaptation``, ``bench.metric`` and ``bench.measure`` add to what a suite can name.
-Nothing heavy is imported until it is used.
+``bench.strategy``, ``bench.method``, ``bench.adaptation``, ``bench.head``, ``bench.metric`` and ``bench.measure`` add
+to what a suite can name. Nothing heavy is imported until it is used.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from bench.api import plan, run
     from bench.backbones.declare import backbone
     from bench.errors import BenchError
+    from bench.heads.base import Head, head
+    from bench.methods.base import Method, method
     from bench.metrics.base import Metric, metric
     from bench.results import load_correctness, load_results
     from bench.seeding import generator
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Adaptation": "bench.adaptations.base",
     "BenchError": "bench.errors",
+    "Head": "bench.heads.base",
+    "Method": "bench.methods.base",
     "Metric": "bench.metrics.base",
     "Phase": "bench.triangle",
     "Strategy": "bench.triangle",
@@ -39,9 +43,11 @@ _HOMES = {
     "backbone": "bench.backbones.declare",
     "change": "bench.tasks.base",
     "generator": "bench.seeding",
+    "head": "bench.heads.base",
     "load_correctness": "bench.results",
     "load_results": "bench.results",
     "measure": "bench.similarity.base",
+    "method": "bench.methods.base",
     "metric": "bench.metrics.base",
     "negative_transfer": "bench.stats.gap",
     "plan": "bench.api",
@@ -54,6 +60,8 @@ _HOMES = {
 __all__ = [
     "Adaptation",
     "BenchError",
+    "Head",
+    "Method",
     "Metric",
     "Phase",
     "Strategy",
@@ -63,9 +71,11 @@ __all__ = [
     "backbone",
     "change",
     "generator",
+    "head",
     "load_correctness",
     "load_results",
     "measure",
+    "method",
     "metric",
     "negative_transfer",
     "plan",

@@ -73,6 +73,7 @@ def _trial(record: Mapping[str, Any]) -> bool:
         and isinstance(detail.get("traceback"), str | None)
         and isinstance(detail.get("correct"), str | None)
         and _curve(detail.get("curve"))
+        and _curve((detail.get("by_class") or {}).values())
         and (record.get("predictions") is None or is_key(record["predictions"]))
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.schema import BY_OWN, BY_TARGET
+from bench.suite.metrics import kind_of, metric_of
 from bench.suite.plan import Plan
 from bench.trial import SCHEMA_VERSION, SourceModel, Trial
 from bench.triangle import FULL, PLAIN
@@ -16,6 +17,7 @@ from bench.triangle import FULL, PLAIN
 def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
     """Return the columns of a trial's row that are known before it runs."""
     strategy, model = plan.strategy(trial), trial.model
+    metric = metric_of(plan.suite, kind_of(plan.card(trial.target)))
     row = {
         "suite": plan.suite.name,
         "source": model.source if model else None,
@@ -29,6 +31,8 @@ def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
         "seed": trial.seed,
         "source_seed": model.seed if model else None,
         "standardised_by": _standardised_by(plan, trial),
+        "metric": metric.name,
+        "metric_unit": metric.meta["unit"],
         "validation": plan.suite.recipe.validation_label if trial.target_size else "none",
         "context": plan.context(trial.target, trial.backbone),
         "key": trial.key,

@@ -24,6 +24,7 @@ from bench.model_files import path_of, weights_path
 from bench.predictions import PREDICTIONS, save_predictions
 from bench.records import describe_error, failed_trial, listed, row_of
 from bench.registry import MEASURES
+from bench.schema import metric_column
 from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
 from bench.suite.packing import HELD, place_of, shared
@@ -36,7 +37,7 @@ from bench.tasks.standardise import standardise
 from bench.training.cuts import Cuts, Frozen
 from bench.training.data import Data, prepare
 from bench.training.fit import Fitted, fit
-from bench.training.judge import Judge
+from bench.training.judge import Judge, storable
 from bench.training.lanes import Lane, Layout, Stream, Tested, evaluate, source_head, stream_of
 from bench.training.loop import Start
 from bench.training.precision import computing
@@ -231,7 +232,7 @@ class Runner:
         shape = plan.input_shape(first.target)
         target = self.task(first.target, shape, plan.standardised_by(first.target, first.target))
         strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
-        layout, judge = self._layout(first.backbone, shape, strategy), Judge.of(target.kind, None, target.classes)
+        layout, judge = self._layout(first.backbone, shape, strategy), self._judge(target)
         lanes = [self._lane(trial, target) for trial in trials]
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
         with computing(plan.suite.precision, self.device):
@@ -244,6 +245,9 @@ class Runner:
         if plan.suite.predictions:
             self._keep_predictions(target, records, tested)
         return records
+
+    def _judge(self, target: Task) -> Judge:
+        return Judge.of(target.kind, self.plan.suite.metric, target.classes)
 
     def _keep_predictions(self, target: Task, records: Sequence[dict[str, Any]], tested: Sequence[Tested]) -> None:
         """Keep what finished trials predicted in one file, which their records then name."""
@@ -327,10 +331,13 @@ class Runner:
             return failed_trial(self.plan, trial, *describe_error(error), seconds)
         row = row_of(self.plan, trial) | {
             "status": "ok",
-            "test_accuracy": number(look.accuracy),
-            "test_loss": number(look.loss),
+            "test_accuracy": storable(look.accuracy),
+            "test_loss": storable(look.loss),
             "val_accuracy": fitted.val_accuracy,
-            "val_loss": number(fitted.val_loss),
+            "val_loss": storable(fitted.val_loss),
+            "test_score": storable(look.score),
+            "val_score": storable(fitted.val_score),
+            **{metric_column(name): storable(score) for name, score in look.scores.items()},
             "learning_rate": fitted.learning_rate,
             "steps": fitted.steps,
             "best_step": fitted.best_step,
@@ -340,7 +347,7 @@ class Runner:
             "head_strengths": listed(fitted.strengths),
             "head_gradient": fitted.head_gradient,
             "train_loss": fitted.train_loss,
-            "constant_loss": number(fitted.constant_loss),
+            "constant_loss": storable(fitted.constant_loss),
             "cut": fitted.cut,
             "trainable_parameters": trainable_parameters(lane.network, self.plan.strategy(trial)),
             "n_test": len(tested.predicted),
@@ -349,7 +356,10 @@ class Runner:
             "seconds": seconds,
             **self._of_source(trial, fitted),
         }
-        detail = {"curve": fitted.curve} | ({} if tested.correct is None else {"correct": pack(tested.correct)})
+        detail = {"curve": [[*point[:4], storable(point[4])] for point in fitted.curve]}
+        if look.by_class:
+            detail["by_class"] = {name: [_rounded(v) for v in values] for name, values in look.by_class.items()}
+        detail |= {} if tested.correct is None else {"correct": pack(tested.correct)}
         record = {"kind": "trial", "key": trial.key, "schema": SCHEMA_VERSION, "row": row, "detail": detail}
         return record | {"source_model": trial.model.key} if trial.model else record
 
@@ -392,6 +402,11 @@ def _trial_batch(shape: tuple[Any, ...], ids: Mapping[str, int]) -> Rows:
     return Batch({name: two(part, ids[name]) for name, part in named.items()}) if named else two(shape, ids[""])
 
 
+def _rounded(value: float) -> float | None:
+    """Return a class's value to four digits, as its record keeps it: there may be many."""
+    return None if not np.isfinite(value) else float(f"{value:.4g}")
+
+
 def _room(path: Path) -> Path:
     """Make the folder of a new file."""
     try:
@@ -399,11 +414,6 @@ def _room(path: Path) -> Path:
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from error
     return path
-
-
-def number(value: float | None) -> float | None:
-    """Return a number as a row has it: None where it is NaN."""
-    return None if value is None or np.isnan(value) else value
 
 
 def pack(correct: Tensor) -> str:

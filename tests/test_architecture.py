@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MAX_MODULE_LINES = 450
+MAX_MODULE_LINES = 500
 MAX_FUNCTION_LINES = 60
 
 # Group -> (its modules or packages, the groups that it may import). What those stand on is not implied.
@@ -41,7 +41,7 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "transfer": (("transfer",), (_GROUND, "backbones")),
     "adaptations": (("adaptations",), (_GROUND, "backbones")),
     "methods": (("methods",), (_GROUND,)),
-    "training": (("training",), (_GROUND, "heads", "methods", "suite", "tasks", "backbones", "weighting")),
+    "training": (("training",), (_GROUND, "heads", "methods", "suite", "tasks", "metrics", "backbones", "weighting")),
     "similarity": (("similarity",), (_GROUND, "tasks", "backbones", "training")),
     "sources": (("sources",), (_GROUND, "heads", "suite", "tasks", "backbones", "weighting", "training")),
     "runner": (

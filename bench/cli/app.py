@@ -51,7 +51,17 @@ def command() -> Any:
     app.command("list")(listing.list_names)
     app.command("check")(check.check)
     scaffolds = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a file to start from.")
-    made = (new.task, new.change, new.backbone, new.strategy, new.adaptation, new.measure, new.weighting, new.metric)
+    made = (
+        new.task,
+        new.change,
+        new.backbone,
+        new.strategy,
+        new.method,
+        new.adaptation,
+        new.measure,
+        new.weighting,
+        new.metric,
+    )
     for verb in (new.pair, *made):
         scaffolds.command(verb.__name__)(verb)
     app.add_typer(scaffolds, name="new")

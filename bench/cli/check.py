@@ -34,8 +34,8 @@ def check(
     """Check suites, plug-ins or names.
 
     Of a suite, every mistake is said at once, each with its place. Of a plug-in or a name, the contract
-    is run that all tasks, changes, backbones, strategies, adaptations, measures, weightings and metrics keep. Exit
-    code 2 if anything is wrong.
+    is run that all tasks, changes, backbones, strategies, methods, adaptations, measures, weightings and metrics
+    keep. Exit code 2 if anything is wrong.
     """
     from bench.errors import BenchError
     from bench.registry import load_plugin
@@ -76,7 +76,7 @@ def _offline() -> list[tuple[str, Entry]]:
     from bench.cli.listing import registries
 
     known = registries()
-    every = ("changes", "strategies", "adaptations", "measures", "weightings", "metrics")
+    every = ("changes", "strategies", "methods", "adaptations", "measures", "weightings", "metrics")
     names = {**{kind: known[kind].names() for kind in every}, **OFFLINE}
     return [(kind, known[kind].get(name)) for kind in known for name in names.get(kind, ())]
 
@@ -175,6 +175,25 @@ def _check_strategy(entry: Entry) -> list[str]:
     return check_strategy(entry)
 
 
+def _check_method(entry: Entry) -> list[str]:
+    from bench.training.method_contract import KINDS, check_method
+
+    _demand_defaults(entry)
+    kinds = entry.meta["kinds"]
+    if kinds and not set(kinds) & set(KINDS):
+        raise _Skipped(f"there are no toy data for tasks of the kind {', '.join(kinds)}")
+    return check_method(entry)
+
+
+def _check_head(entry: Entry) -> list[str]:
+    from bench.registry import METRICS
+
+    name = entry.function().metric
+    if name and (name not in METRICS or entry.name not in METRICS.get(name).meta["kinds"]):
+        return [f'its metric is "{name}", which judges no tasks of this kind']
+    raise _Skipped("only a task of its kind says what targets and outputs are")
+
+
 def _check_adaptation(entry: Entry) -> list[str]:
     from bench.adaptations.contract import check_adaptation
 
@@ -220,9 +239,11 @@ CONTRACTS: dict[str, Callable[[Entry], list[str]]] = {
     "backbones": _check_backbone,
     "strategies": _check_strategy,
     "adaptations": _check_adaptation,
+    "methods": _check_method,
     "measures": _check_measure,
     "weightings": _check_weighting,
     "metrics": _check_metric,
+    "heads": _check_head,
 }
 
 

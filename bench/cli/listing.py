@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from bench.registry import Entry, Registry
 
 _HOLD = "\x00=\x00"
-KINDS = ("tasks", "changes", "backbones", "strategies", "adaptations", "measures", "weightings", "metrics")
+KINDS = (
+    "tasks", "changes", "backbones", "strategies", "methods", "adaptations", "measures", "weightings", "metrics",
+    "heads",
+)  # fmt: skip
 RECIPE = "recipe"
 
 
@@ -24,8 +27,8 @@ def registries() -> dict[str, Registry]:
     from bench import registry
 
     known = (
-        registry.TASKS, registry.CHANGES, registry.BACKBONES, registry.STRATEGIES, registry.ADAPTATIONS,
-        registry.MEASURES, registry.WEIGHTINGS, registry.METRICS,
+        registry.TASKS, registry.CHANGES, registry.BACKBONES, registry.STRATEGIES, registry.METHODS,
+        registry.ADAPTATIONS, registry.MEASURES, registry.WEIGHTINGS, registry.METRICS, registry.HEADS,
     )  # fmt: skip
     return dict(zip(KINDS, known, strict=True))
 
@@ -38,9 +41,9 @@ def list_names(
 ) -> None:
     """List what a suite can name.
 
-    Tasks, changes to them, backbones, strategies, adaptations, measures of similarity, weightings and metrics;
-    with a kind, what each is and its arguments with their defaults. "recipe" lists the keys of [recipe] and
-    [source_recipe].
+    Tasks, changes to them, backbones, strategies, methods, adaptations, measures of similarity, weightings,
+    metrics and heads (kinds of task); with one of these words, what each is and its arguments with their
+    defaults. "recipe" lists the keys of [recipe] and [source_recipe].
     """
     from bench.errors import unknown
     from bench.registry import load_packages, load_plugin

@@ -70,6 +70,26 @@ def {function}(depth, *, copied_lr=None):
         yield bench.point("{name}", k, k // 2, copied_lr=copied_lr)
 '''
 
+METHOD = '''\
+"""A method of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
+
+import bench
+
+
+@bench.method("{name}", version=1, lanes=True, copied=True)  # raise the version when its results change
+class {function}(bench.Method):
+    """Keep features near those of the start: pull copied weights back, each block by its own norm."""
+
+    def __init__(self, *, alpha=0.01):  # in a suite: method = {{ name = "{name}", alpha = 0.1 }}
+        self.alpha = alpha
+
+    def loss(self, step):  # with lanes=True tensors have a leading axis of lanes: sum over all other axes only
+        far = sum(
+            (parameter.now - parameter.start).flatten(1).norm(dim=1) for parameter in step.copied()
+        )
+        return step.batch.loss() + self.alpha * far
+'''
+
 ADAPTATION = '''\
 """An adaptation of your own. Try it: ntbench check {file}; name it in a suite: plugins = ["{file}"]."""
 
@@ -203,6 +223,12 @@ def task(name: Name, folder: Into = Path()) -> None:
 def strategy(name: Name, folder: Into = Path()) -> None:
     """Write NAME.py: a strategy of your own."""
     _plugin(name, folder, STRATEGY, f'strategies = ["{name}"]')
+
+
+def method(name: Name, folder: Into = Path()) -> None:
+    """Write NAME.py: a method of your own, which says what a step minimises."""
+    used = f'strategies = [{{ strategy = "fine-tune", method = "{name}" }}]'
+    _plugin(name, folder, METHOD, used, _identifier(name).title().replace("_", ""))
 
 
 def adaptation(name: Name, folder: Into = Path()) -> None:

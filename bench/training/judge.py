@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from bench.errors import BenchError
 from bench.heads.base import SINGLE_LABEL, Head, head_of
+from bench.metrics.base import Metric, Truth, of_kind
+from bench.registry import METRICS
+from bench.schema import ACCURACY
 
 if TYPE_CHECKING:
     from bench.training.lanes import Lane
+
+NOTHING = float("nan")
+MANY = 100  # classes, above which the primary metric's values by class are kept alone
 
 
 @dataclass(frozen=True)
@@ -28,11 +36,17 @@ class Look:
         The mean of the kind's own loss.
     accuracy : float
         Of single labels; NaN for other kinds.
+    scores : mapping of metric to float
+        By every metric of the kind, NaN where undefined; of a test set alone.
+    by_class : mapping of metric to array, shape (K,)
+        Values of single classes, labels or regressed values, by the metrics that have them; of a test set alone.
     """
 
     score: float
     loss: float
     accuracy: float
+    scores: Mapping[str, float] = field(default_factory=dict)
+    by_class: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class Judge:
     head : Head
         Of the targets' kind.
     metric : str
-        The primary one.
+        The primary one; empty where there is none, as of a kind without targets.
     classes : tuple of str
     """
 
@@ -63,20 +77,96 @@ class Judge:
 
         The loss is that which the lanes are trained with: of targets in the lanes' units.
         """
-        scores = self._accuracy(outputs, targets)
+        accuracies = self._accuracy(outputs, targets)
+        scores = accuracies
+        if self.metric and not (self.metric == ACCURACY and self.head.kind == SINGLE_LABEL):
+            scores = [self._score(self.metric, truth) for truth in self._truths(outputs, targets)]
+        losses = self._losses(outputs, targets, lanes)
+        return [Look(*values) for values in zip(scores, losses, accuracies, strict=True)]
+
+    def test(self, outputs: Any, targets: Any, lanes: Sequence[Lane], chosen: Sequence[int]) -> dict[int, Look]:
+        """Judge the outputs of the `chosen` lanes on a test set by every metric of the kind; arguments as of `look`.
+
+        A judge that knows no classes looks, and no more.
+        """
+        if not self.classes:
+            looks = self.look(outputs, targets, lanes)
+            return {lane: looks[lane] for lane in chosen}
+        accuracies, losses = self._accuracy(outputs, targets), self._losses(outputs, targets, lanes)
+        names = of_kind(self.head.kind)
+        found = {}
+        for lane, truth in zip(chosen, self._truths(outputs, targets, chosen), strict=True):
+            # What torch says of accuracy is what validation says: their sums are rounded alike.
+            plain = {ACCURACY: accuracies[lane]} if self.head.kind == SINGLE_LABEL else {}
+            scores = {name: plain[name] if name in plain else self._score(name, truth) for name in names}
+            score = scores.get(self.metric, NOTHING)
+            found[lane] = Look(score, losses[lane], accuracies[lane], scores, self._by_class(names, truth))
+        return found
+
+    def _accuracy(self, outputs: Tensor, targets: Tensor) -> list[float]:
+        if self.head.kind == SINGLE_LABEL:
+            return (self.head.predict(outputs) == targets).float().mean(1).tolist()
+        return [NOTHING] * len(targets)
+
+    def _losses(self, outputs: Any, targets: Any, lanes: Sequence[Lane]) -> list[float]:
         if lanes and lanes[0].scale is not None:
             outputs, targets = (
                 torch.stack([lane.scaled(part) for lane, part in zip(lanes, values, strict=True)])
                 for values in (outputs, targets)
             )
-        losses = self.head.loss(outputs, targets).tolist() if self.head.has_loss else [math.nan] * len(scores)
-        return [Look(score, loss, score) for score, loss in zip(scores, losses, strict=True)]
+        return self.head.loss(outputs, targets).tolist() if self.head.has_loss else [NOTHING] * len(targets)
 
     def is_sound(self, look: Look) -> bool:
         """Whether a model's loss is a number, where its kind has one."""
         return math.isfinite(look.loss) or (not self.head.has_loss and self.head.metric != "")
 
-    def _accuracy(self, outputs: Tensor, targets: Tensor) -> list[float]:
-        if self.head.kind == SINGLE_LABEL:
-            return (self.head.predict(outputs) == targets).float().mean(1).tolist()
-        return [float("nan")] * len(targets)
+    def _truths(self, outputs: Any, targets: Any, chosen: Sequence[int] | None = None) -> list[Truth]:
+        """Return the targets of lanes (all by default) beside what is predicted of them, on the CPU."""
+        predicted, scores = self.head.predict(outputs), self.head.scores(_wide(outputs))
+        lanes = range(len(targets)) if chosen is None else chosen
+        parts = ([_plain(part[lane]) for lane in lanes] for part in (targets, predicted, scores))
+        return [Truth(*values, self.classes) for values in zip(*parts, strict=True)]
+
+    def _score(self, name: str, truth: Truth) -> float:
+        """Return a score.
+
+        Raises
+        ------
+        BenchError
+            When a plug-in's metric raises.
+        """
+        return float(_asked(name, lambda metric: metric.score(truth)))
+
+    def _by_class(self, names: Sequence[str], truth: Truth) -> dict[str, np.ndarray]:
+        if len(self.classes) > MANY:
+            names = [name for name in names if name == self.metric]
+        found = {name: _asked(name, lambda metric: metric.per_class(truth)) for name in names}
+        return {name: values for name, values in found.items() if values is not None}
+
+
+def _asked(name: str, ask: Any) -> Any:
+    entry = METRICS.get(name)
+    metric: Metric = entry.function()
+    try:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return ask(metric)
+    except BenchError:
+        raise
+    except Exception as error:
+        if entry.built_in:
+            raise
+        raise BenchError(entry.raised(error)) from error
+
+
+def _wide(outputs: Any) -> Any:
+    return outputs.float() if isinstance(outputs, Tensor) else outputs
+
+
+def _plain(values: Any) -> Any:
+    """Return a tensor as an array; targets of a plug-in's kind may be lists."""
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+
+
+def storable(value: float | None) -> float | None:
+    """Return a number as a ledger can hold it: what is undefined is missing."""
+    return None if value is None or not math.isfinite(value) else float(value)

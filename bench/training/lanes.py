@@ -199,7 +199,8 @@ def rows_of(
     inputs, begins = join([part for part, _ in found], layout.memory)
     index = np.stack([rows + begin for (_, rows), begin in zip(found, begins, strict=True)])
     head = head or head_of(SINGLE_LABEL)
-    return Rows(inputs, torch.as_tensor(index, device=y[0].device), torch.stack(list(y)), depth, head)
+    targets = torch.stack(list(y)) if isinstance(y[0], Tensor) else [part.examples for part in y]
+    return Rows(inputs, torch.as_tensor(index, device=y[0].device), targets, depth, head)
 
 
 def beside_batches(
@@ -248,7 +249,7 @@ def evaluate(
     depth : int
         How many blocks are as in the source model, so that what they make of the data is known.
     judge : Judge, optional
-        By accuracy by default.
+        By accuracy alone by default.
     scores : bool
         Whether those of every example are wanted too.
     """
@@ -263,9 +264,9 @@ def evaluate(
         rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout, head)
         output = outputs(stack, rows)
         predicted = head.predict(output)
-        for lane, (i, look) in enumerate(zip(placed, judge.look(output, rows.y, part), strict=True)):
-            if i is None:
-                continue
+        chosen = [lane for lane, i in enumerate(placed) if i is not None]
+        for lane, look in judge.test(output, rows.y, part, chosen).items():
+            i = placed[lane]
             right = predicted[lane] == rows.y[lane] if head.kind == SINGLE_LABEL else None
             kept = head.scores(output[lane : lane + 1].float())[0].half().cpu() if scores else None
             results[i] = Tested(look, predicted[lane], right, kept)

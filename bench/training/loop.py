@@ -61,7 +61,7 @@ class Rows:
         Rows of all lanes.
     index : Tensor of int64, shape (lanes, N)
         Which of them are each lane's.
-    y : Tensor, shape (lanes, N, ...)
+    y : Tensor, shape (lanes, N, ...), or a list of lists of mappings
         Targets as their head takes them.
     depth : int
         How many blocks the inputs have passed through.
@@ -71,7 +71,7 @@ class Rows:
 
     inputs: Inputs
     index: Tensor
-    y: Tensor
+    y: Any
     depth: int = 0
     head: Head = field(default_factory=lambda: head_of(SINGLE_LABEL))
 
@@ -232,11 +232,14 @@ class Batches:
             lane = torch.arange(stack.lanes, device=batches.device).view(-1, 1, 1)
             # (steps, lanes, batch): a step's part is contiguous.
             self._index = rows.index[lane, batches].transpose(0, 1).contiguous()
-            self._y = rows.y[lane, batches].transpose(0, 1).contiguous()
+            if isinstance(rows.y, Tensor):
+                self._y = rows.y[lane, batches].transpose(0, 1).contiguous()
+            else:  # mappings, which run in one lane
+                self._y = [[[rows.y[0][i] for i in batch]] for batch in batches[0].tolist()]
         self._same: Tensor | None = None
 
-    def __call__(self, step: int, depth: int) -> tuple[Tensor, Tensor]:
-        """Return a step's inputs at the cut `depth`, as the stack takes them, and labels (lanes, batch)."""
+    def __call__(self, step: int, depth: int) -> tuple[Any, Any]:
+        """Return a step's inputs at the cut `depth`, as the stack takes them, and targets (lanes, batch, ...)."""
         if self._index is not None:
             return self._reach(self._index[step], depth), self._y[step]
         if self._same is None or self.augment is not None:
