@@ -74,7 +74,7 @@ def solve_heads(
             outputs = x_val @ found.weight.to(x_val).transpose(1, 2) + found.bias.to(x_val).unsqueeze(1)
             looks = judge.look(_unscaled(part, outputs), y_val, part)
             for lane, look in enumerate(looks):
-                if placed[lane] is None or not math.isfinite(look.loss):
+                if placed[lane] is None or not judge.is_sound(look):
                     continue
                 result, loss, steps = results[indices[lane]], float(found.loss[lane]), int(found.iterations[lane])
                 result.curve.append((found.strength, steps, loss, look.loss, look.score))
