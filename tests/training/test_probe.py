@@ -225,8 +225,9 @@ def test_other_kinds_than_single_labels_are_solved_too(tmp_path, kind, better):
     bench.task(f"{kind}-mine", kind=kind, classes=("a", "b"))(lambda root: made(2))
     suite = {
         "name": "kinds", "backbones": [{"backbone": "mlp", "widths": [16, 16]}], "strategies": ["feature-extraction"],
-        "target_sizes": [60], "seeds": 1, "pairs": [{"target": f"{kind}-mine", "source": f"{kind}-near"}],
-        "recipe": {"steps": 5, "checkpoints": 1}, "source_recipe": {"steps": 150, "learning_rates": [0.05]},
+        "target_sizes": [60], "seeds": 1, "statistics": {"margin": 0.1},
+        "pairs": [{"target": f"{kind}-mine", "source": f"{kind}-near"}],
+        "recipe": {"steps": 5, "checkpoints": 1}, "source_recipe": {"steps": 300, "learning_rates": [0.05]},
     }  # fmt: skip
     row = bench.run(suite, tmp_path / "run", jobs=0).set_index("strategy").loc["feature-extraction"]
     assert row["status"] == "ok", row["error"]
