@@ -24,7 +24,7 @@ from bench.model_files import path_of, weights_path
 from bench.predictions import PREDICTIONS, save_predictions
 from bench.records import describe_error, failed_trial, listed, row_of
 from bench.registry import MEASURES
-from bench.schema import metric_column
+from bench.schema import FURTHER, metric_column
 from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
 from bench.suite.packing import HELD, place_of, shared
@@ -240,8 +240,13 @@ class Runner:
                 probe = plan.probe(strategy, first.target, first.backbone)
                 fitted = fit(lanes, strategy.path, plan.suite.recipe, layout, strategy.steps, judge, probe)
             tested = evaluate(lanes, untouched, layout, judge, plan.suite.predictions)
+            further = {name: evaluate(lanes, untouched, layout, judge, further=name) for name in target.further}
         seconds = (time.perf_counter() - began) / len(trials)
         records = [self._record(*found, seconds) for found in zip(trials, lanes, fitted, tested, strict=True)]
+        for name, others in further.items():
+            for record, other in zip(records, others, strict=True):
+                if record["row"]["status"] == "ok":
+                    record["row"][FURTHER + name] = storable(other.look.score)
         if plan.suite.predictions and isinstance(target.y_test, np.ndarray):
             self._keep_predictions(target, records, tested)
         return records

@@ -26,6 +26,9 @@ POINTS = "points"  # hundredths of a bounded score: the unit of its gaps
 VERDICTS = ("negative", "positive", "equivalent", "inconclusive")
 
 
+FURTHER = "test_score_"  # with a name: the column of a score on a further test set
+
+
 def metric_column(name: str) -> str:
     """Name the column of a metric's score on the test set."""
     return f"test_{name.replace('-', '_')}"

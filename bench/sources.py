@@ -29,6 +29,7 @@ from bench.suite.weightings import UNIFORM
 from bench.tasks.base import Task
 from bench.training.data import Data, prepare
 from bench.training.fit import fit
+from bench.training.judge import Judge, Look, storable
 from bench.training.lanes import Lane, Layout, evaluate
 from bench.training.protocol import Pool, split_pool
 from bench.training.step import own_modules
@@ -93,11 +94,14 @@ def train_sources(
     began = time.perf_counter()
     maker = _Lanes(plan, task_at, device, layout)
     lanes = [maker.lane(model) for model in models]
-    fitted = fit(lanes, (Phase(0),), plan.suite.source_recipe, layout)
-    tested = {}
-    for data in {id(lane.data): lane.data for lane in lanes}.values():
+    # By the kind's own metric, whatever the suite's: a source model serves suites of every metric.
+    head = lanes[0].data.head
+    judge = Judge.of(head.kind)
+    fitted = fit(lanes, (Phase(0),), plan.suite.source_recipe, layout, judge=judge)
+    looks: dict[Lane, Look] = {}
+    for data in {id(lane.data): lane.data for lane in lanes}.values() if head.metric else ():
         of_task = [lane for lane in lanes if lane.data is data]
-        tested |= zip(of_task, evaluate(of_task, 0, layout), strict=True)
+        looks |= {lane: test.look for lane, test in zip(of_task, evaluate(of_task, 0, layout, judge), strict=True)}
     seconds = (time.perf_counter() - began) / len(models)
     results = []
     for model, lane, found in zip(models, lanes, fitted, strict=True):
@@ -113,14 +117,14 @@ def train_sources(
             "source_seed": model.seed,
             "meta": asdict(model.meta) if model.meta else None,
             "status": "ok",
-            "source_accuracy": tested[lane].look.accuracy,
-            "source_loss": tested[lane].look.loss,
+            "source_accuracy": storable(look.accuracy) if (look := looks.get(lane)) else None,
+            "source_loss": storable(look.loss) if look else None,
             "val_accuracy": found.val_accuracy,
             "learning_rate": found.learning_rate,
             "steps": found.steps,
             "best_step": found.best_step,
             "classes": list(plan.card(model.source).classes),
-            "curve": found.curve,
+            "curve": [[*map(storable, point)] for point in found.curve],
             "seconds": seconds,
             "weights": found.weights.summary() if found.weights else {},
         }

@@ -23,7 +23,7 @@ class MeanAveragePrecision(OverClasses):
         """Return the average precision of each label; NaN where it has no example."""
         from sklearn.metrics import average_precision_score
 
-        values = np.full(len(truth.classes), np.nan)
+        values = np.full(truth.targets.shape[1], np.nan)
         if truth.finite:
             for k in np.nonzero(truth.targets.any(axis=0))[0]:
                 values[k] = average_precision_score(truth.targets[:, k], truth.scores[:, k])

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.errors import BenchError, DataError, Problem, SuiteError, closest, nearest
 from bench.registry import BACKBONES, MEASURES, TASKS, load_plugin
+from bench.suite.choices import read_method
 from bench.suite.lines import with_line
 from bench.suite.metrics import check_metric_key
 from bench.suite.model import Pairs, Recipe, Statistics, Suite
@@ -256,6 +257,7 @@ def check(suite: Suite, files: bool = True) -> list[Problem]:
         except BenchError as error:
             problems.append(Problem(f"measures[{index}]", str(error)))
     problems += check_metric_key(suite)
+    problems += _check_source_methods(suite)
     read_weightings(suite.weighting, problems)
     for field in ("target_sizes", "weighting", "measures"):
         counts = Counter(str(v) for v in getattr(suite, field))
@@ -264,6 +266,26 @@ def check(suite: Suite, files: bool = True) -> list[Problem]:
     if not suite.seeds:
         problems.append(Problem("seeds", "at least one seed is needed"))
     return list(dict.fromkeys(problems))
+
+
+def _check_source_methods(suite: Suite) -> list[Problem]:
+    """Check how source models are trained."""
+    found = []
+    sources = [source for pairs in suite.pairs for source in pairs.all_sources]
+    for name, value in suite.source_methods.items():
+        place = f"source_methods.{name}"
+        if name not in sources or name in suite.models:
+            what = "comes trained" if name in suite.models else "is no source of the suite"
+            found.append(Problem(place, f'"{name}" {what}{nearest(name, set(sources) - set(suite.models))}'))
+        try:
+            how = read_method(value, place)
+        except BenchError as error:
+            found.append(Problem(place, str(error)))
+            continue
+        asks = {"copied weights": how.copied, "sources": how.sources, "unlabelled target examples": how.unlabelled}
+        if wanted := next((what for what, asked in asks.items() if asked), None):
+            found.append(Problem(place, f'"{how.name}" asks for {wanted}, which a source model is trained without'))
+    return found
 
 
 def _check_extent(suite: Suite, points: int, problems: list[Problem]) -> None:

@@ -7,6 +7,7 @@ from bench.registry import BACKBONES
 from bench.suite.plan import Plan
 from bench.suite.standardise import table_problems
 from bench.trial import SINGLE_LABEL, Card, is_array_shape
+from bench.triangle import PLAIN
 
 UNLABELLED = "unlabelled"
 
@@ -16,7 +17,7 @@ def ruled_out(plan: Plan) -> list[Problem]:
 
     Needs the cards of all tasks.
     """
-    found: list[Problem] = table_problems(plan)
+    found: list[Problem] = [*table_problems(plan), *_source_methods(plan)]
     for target in plan.targets:
         card = plan.card(target)
         if card is None:
@@ -30,6 +31,7 @@ def ruled_out(plan: Plan) -> list[Problem]:
         found += _inputs(plan, target, card)
         found += _sizes(plan, target, card)
         found += _shared_heads(plan, target, card)
+        found += _methods(plan, target, card)
         counts = card.class_counts if card.kind == SINGLE_LABEL else ()
         for name, count in zip(card.classes, counts, strict=False):
             if count == 0:
@@ -94,6 +96,38 @@ def _sizes(plan: Plan, target: str, card: Card) -> list[Problem]:
         if number in said:
             found.append(Problem(place, f"is the same as size {said[number]}: {number} examples"))
         said[number] = size
+    return found
+
+
+def _methods(plan: Plan, target: str, card: Card) -> list[Problem]:
+    """Find methods that do not serve the target's kind, or that are left no unlabelled examples."""
+    found = []
+    known = {strategy.name: strategy.how for row in plan.strategies for strategy in row}
+    for name, how in known.items():
+        place = f'strategy "{name}", target "{target}"'
+        if how.kinds and card.kind not in how.kinds:
+            message = f'method "{how.name}" serves {" and ".join(how.kinds)} tasks, this target is {card.kind}'
+            found.append(Problem(place, message))
+        for size, number in zip(plan.suite.target_sizes, plan.sizes(target), strict=True):
+            if how.unlabelled and not plan.unlabelled(target, number):
+                message = f'method "{how.name}" sees unlabelled examples, and size {size} leaves none of {card.n_train}'
+                found.append(Problem(place, f"{message}; use smaller sizes"))
+    return found
+
+
+def _source_methods(plan: Plan) -> list[Problem]:
+    """Find sources that their method cannot train."""
+    found = []
+    for source in dict.fromkeys(source for sources in plan.targets.values() for source in sources):
+        card, how = plan.card(source), plan.source_method(source)
+        if card is None:
+            continue
+        if card.kind == UNLABELLED and how == PLAIN:
+            message = "has no labels: say a method that needs none, under [source_methods]"
+            found.append(Problem(f'source "{source}"', message))
+        elif how.kinds and card.kind not in how.kinds:
+            message = f'"{how.name}" serves {" and ".join(how.kinds)} tasks, this source is {card.kind}'
+            found.append(Problem(f"source_methods.{source}", message))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -158,9 +158,10 @@ class Lane:
         """Return inputs at the cut `depth`, and which of their rows the given pool examples are."""
         return (self.frozen.pool(depth), self._row_of[examples]) if depth else (self.data.x, examples)
 
-    def test_at(self, depth: int) -> Inputs:
-        """Return the test set at the cut `depth`."""
-        return self.frozen.test(depth) if depth else self.data.x_test
+    def test_at(self, depth: int, further: str | None = None) -> tuple[Inputs, Any]:
+        """Return inputs at the cut `depth` and targets of the test set, or of a further one."""
+        x, y = self.data.further[further] if further else (self.data.x_test, self.data.y_test)
+        return self.frozen.test(depth, further) if depth else x, y
 
 
 def stacked(jobs: Iterable[tuple[int, T]], lanes: int) -> list[list[T | None]]:
@@ -238,8 +239,9 @@ class Tested:
 
 
 def evaluate(
-    lanes: Sequence[Lane], depth: int, layout: Layout, judge: Judge | None = None, scores: bool = False
-) -> list[Tested]:
+    lanes: Sequence[Lane], depth: int, layout: Layout, judge: Judge | None = None, scores: bool = False,
+    further: str | None = None,
+) -> list[Tested]:  # fmt: skip
     """Look at the test set with every lane's network, whose head gives the targets' own units.
 
     Parameters
@@ -252,6 +254,8 @@ def evaluate(
         By accuracy alone by default.
     scores : bool
         Whether those of every example are wanted too.
+    further : str, optional
+        The name of another test set than the first.
     """
     judge, head = judge or Judge.of(), lanes[0].data.head
     stack = Stack(lanes[0].network, layout.lanes)
@@ -260,8 +264,8 @@ def evaluate(
     for placed in stacked([(lane.place, i) for i, lane in enumerate(lanes)], layout.lanes):
         part = [lanes[i] for i in padded(placed)]
         stack.load([values(lane.network) for lane in part])
-        found = [(lane.test_at(depth), np.arange(len(lane.data.x_test))) for lane in part]
-        rows = rows_of(found, [lane.data.y_test for lane in part], depth, layout, head)
+        found, y = zip(*(lane.test_at(depth, further) for lane in part), strict=True)
+        rows = rows_of([(x, np.arange(len(x))) for x in found], y, depth, layout, head)
         output = outputs(stack, rows)
         predicted = head.predict(output)
         chosen = [lane for lane, i in enumerate(placed) if i is not None]
