@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench.trial import Card
+from bench.trial import Card, named_shapes
 
 MAX_SECONDS = 1e10  # three centuries
 MAX_WHOLE = 2**63  # what a table's column of whole numbers holds
@@ -105,11 +105,21 @@ def _similarity(record: Mapping[str, Any]) -> bool:
 def _task(record: Mapping[str, Any]) -> bool:
     card = Card.from_json(record["card"])
     counts = (card.n_train, card.n_test, card.n_harmful, card.n_domains, card.n_val, card.n_groups)
-    whole = (card.version, *counts, *card.shape, *card.class_counts, *card.test_counts)
-    texts = (card.name, card.fingerprint, *card.classes, *card.notes)
+    named = named_shapes(card.shape)
+    sizes = [size for part in named.values() for size in part] if named else card.shape
+    pairs = (*card.inputs, *card.further)
+    whole = (card.version, *counts, *sizes, *card.class_counts, *card.test_counts, *(number for _, number in pairs))
+    texts = (card.name, card.fingerprint, card.kind, *card.classes, *card.notes, *named, *(name for name, _ in pairs))
     said = card.measured
     columns = said is None or (isinstance(said, str) and (len(said),) == card.shape and set(said) <= {"0", "1"})
-    return columns and is_key(record["key"]) and all(map(_whole, whole)) and all(isinstance(t, str) for t in texts)
+    alike = list(dict(card.inputs)) == list(named)
+    return (
+        columns
+        and alike
+        and is_key(record["key"])
+        and all(map(_whole, whole))
+        and all(isinstance(t, str) for t in texts)
+    )
 
 
 def _model(record: Mapping[str, Any]) -> bool:

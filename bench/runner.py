@@ -247,7 +247,7 @@ class Runner:
             for record, other in zip(records, others, strict=True):
                 if record["row"]["status"] == "ok":
                     record["row"][FURTHER + name] = storable(other.look.score)
-        if plan.suite.predictions:
+        if plan.suite.predictions and isinstance(target.y_test, np.ndarray):
             self._keep_predictions(target, records, tested)
         return records
 

@@ -112,8 +112,10 @@ class Card:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Card:
         """Build a card from what :meth:`to_json` gave."""
-        tuples = {name: _tuples(values[name]) for name in ("classes", "shape", "class_counts")}
-        tuples |= {name: _tuples(values.get(name, ())) for name in ("test_counts", "notes", "inputs", "further")}
+        tuples = {name: tuple(values[name]) for name in ("classes", "class_counts")}
+        tuples |= {name: tuple(values.get(name, ())) for name in ("test_counts", "notes")}
+        tuples |= {name: tuple((key, n) for key, n in values.get(name, ())) for name in ("inputs", "further")}
+        tuples["shape"] = shape_from_json(values["shape"])
         return cls(**{**values, **tuples})
 
 
@@ -125,6 +127,13 @@ def named_shapes(shape: Sequence[Any]) -> dict[str, tuple[int, ...]]:
 def is_array_shape(shape: Sequence[Any], axes: int) -> bool:
     """Whether a shape is that of an array with so many axes: 3 for an image, 1 for a row of a table."""
     return len(shape) == axes and not named_shapes(shape)
+
+
+def shape_text(shape: Sequence[Any]) -> str:
+    """Write the shape of one input: "1 x 8 x 8", or "ids 6, mask 6" of a mapping."""
+    if named := named_shapes(shape):
+        return ", ".join(f"{name} {' x '.join(map(str, sizes)) or 1}" for name, sizes in named.items())
+    return " x ".join(map(str, shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,12 +275,14 @@ def unit_from_json(values: dict[str, Any]) -> Unit | Trial | SourceModel:
 
 def _model_from_json(values: dict[str, Any]) -> SourceModel:
     meta = values.get("meta")
-    return SourceModel(**{**values, "shape": _tuples(values["shape"]), "meta": Meta(**meta) if meta else None})
+    return SourceModel(**{**values, "shape": shape_from_json(values["shape"]), "meta": Meta(**meta) if meta else None})
 
 
-def _tuples(values: Sequence[Any]) -> tuple[Any, ...]:
-    """Return lists within lists, as JSON has them, as tuples."""
-    return tuple(_tuples(value) if isinstance(value, list | tuple) else value for value in values)
+def shape_from_json(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Return a shape from the lists that JSON has."""
+    if values and isinstance(values[0], list | tuple):
+        return tuple((name, tuple(sizes)) for name, sizes in values)
+    return tuple(values)
 
 
 def combine(parts: Sequence[object]) -> str:

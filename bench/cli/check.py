@@ -278,7 +278,7 @@ def _check_suite(path: Path, data: bool) -> int:
 def _check_data(suite: Suite) -> int:
     """Build every task, run its contract, and check what only data can show."""
     from bench.cli.check_suite import description, pairs_of
-    from bench.launch.data import check_data, notes
+    from bench.launch.data import check_data, looks, notes
     from bench.launch.networks import network_problems
     from bench.suite import Plan, Selection
     from bench.tasks.base import Task
@@ -298,7 +298,7 @@ def _check_data(suite: Suite) -> int:
         wrong += _say(f"task {name}", check_task(build))
         if built:
             cards[spec.digest] = card_of(built[0])
-            pools[name] = Pool.of(built[0])
+            pools[name] = Pool.of(built[0], look=looks(suite))
             for text in description(built[0]):
                 print(f"         {text}")
     pairs = pairs_of(suite, lambda name: name in suite.models or plan.tasks[name].digest in cards)

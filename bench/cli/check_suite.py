@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError, Problem
 from bench.suite.model import Pairs, Suite
 from bench.suite.specs import BackboneSpec, ModelSpec, TaskReader, read_backbone, read_model
-from bench.trial import counts_text
+from bench.trial import counts_text, shape_text
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from bench.tasks.base import Task
 
 
@@ -87,8 +85,8 @@ def description(task: Task) -> list[str]:
 
     card = card_of(task)
     kind = "images" if task.is_image else f"token ids below {task.vocabulary:,}" if task.vocabulary else "columns"
-    said = [f"{' x '.join(map(str, task.shape))} {kind}, {task.x.dtype}"] if not task.is_mapping else []
-    said += [f"{name}: {' x '.join(map(str, part.shape[1:]))}, {part.dtype}" for name, part in mapping_of(task).items()]
+    types = {part.dtype for part in task.x.values()} if task.is_mapping else {task.x.dtype}
+    said = [f"{shape_text(task.shape)}{'' if task.is_mapping else ' ' + kind}, {', '.join(sorted(map(str, types)))}"]
     for part, n, counts in (
         ("train pool", card.n_train, card.class_counts),
         ("test set", card.n_test, card.test_counts),
@@ -97,8 +95,3 @@ def description(task: Task) -> list[str]:
         said.append(f"{part}: {n:,} examples ({of})")
     said += [f"further test set {name}: {n:,} examples" for name, n in card.further]
     return said
-
-
-def mapping_of(task: Task) -> dict[str, np.ndarray]:
-    """Return the arrays of inputs that are mappings, by name; nothing for others."""
-    return dict(task.x) if task.is_mapping else {}

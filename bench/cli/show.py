@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.options import Plugins, read_suite, run_folder
-from bench.trial import SINGLE_LABEL, Card, named_shapes
+from bench.trial import SINGLE_LABEL, Card, is_array_shape, shape_text
 
 if TYPE_CHECKING:
     from bench.suite import Suite
@@ -169,9 +169,7 @@ def _say_majority(card: Card) -> None:
 
 
 def _shape_text(shape: tuple[Any, ...]) -> str:
-    if named := named_shapes(shape):
-        return ", ".join(f"{name} {' x '.join(map(str, part)) or 'number'}" for name, part in named.items())
-    return " x ".join(map(str, shape)) if len(shape) > 1 else f"{shape[0]} columns"
+    return f"{shape[0]} columns" if is_array_shape(shape, 1) else shape_text(shape)
 
 
 def _input_shape(suite: Suite, target: Task) -> tuple[int, ...]:

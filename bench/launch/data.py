@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Problem, SuiteError
 from bench.model_files import file_digest
+from bench.registry import HEADS
 from bench.store import Stored
 from bench.suite.metrics import metric_problems
 from bench.suite.model import Recipe, Suite
 from bench.suite.plan import Plan, Selection
 from bench.suite.ruled_out import ruled_out
 from bench.suite.specs import missing_file
-from bench.trial import Card
+from bench.trial import Card, is_array_shape, shape_text
 
 if TYPE_CHECKING:
     from bench.training.protocol import Pool
@@ -62,7 +63,7 @@ def read_data(
         path = work / f"{card.fingerprint}.safetensors"
         if not path.exists():
             save_task(task, path)
-        pools[name] = Pool.of(task)
+        pools[name] = Pool.of(task, look=looks(suite))
         known = Card.from_json(stored.cards[spec.digest]) if spec.digest in stored.cards else None
         if known is None or known.to_json() != card.to_json():
             if known not in (None, card):
@@ -77,6 +78,11 @@ def read_data(
     for note in notes(plan, pools):
         say(note)
     return plan, records
+
+
+def looks(suite: Suite) -> bool:
+    """Whether a validation split that comes with data is used, so that it must not be in the test set."""
+    return "given" in (suite.recipe.validation, suite.source_recipe.validation)
 
 
 def _read_models(
@@ -128,7 +134,8 @@ def _validation(plan: Plan, name: str, pool: Pool, recipes: Sequence[Recipe]) ->
 
     used = [recipe for recipe in recipes if recipe.validation == "given"]
     if pool.given and used:
-        yield f"validation: the {pool.given:,} examples of the given split"
+        shared = f", {pool.leaked:,} of them in the test set too" if pool.leaked else ""
+        yield f"validation: the {pool.given:,} examples of the given split{shared}"
     elif pool.given:
         yield (
             f'the given validation split of {pool.given:,} examples is not used: validation = "given" in the recipe '
@@ -163,8 +170,14 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
         for source in sources:
             other = plan.card(source)
             why = problem(other.shape, plan.input_shape(target)) if other else None
+            if why is None and other:
+                why = _torn_from_targets(other, plan.input_shape(target))
             if why:
                 problems.append(Problem(f"pair {source} -> {target}", why))
+        if why := _torn_from_targets(card, plan.input_shape(target)):
+            problems.append(Problem(f'target "{target}"', why))
+        if plan.suite.recipe.validation == "given" and (why := _leak(card, pools[target])):
+            problems.append(Problem(f'target "{target}"', why))
         if problems:
             continue
         for size in plan.sizes(target):
@@ -176,6 +189,8 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
                     break
     for source in dict.fromkeys(source for sources in plan.targets.values() for source in sources):
         card, pool, recipe = plan.card(source), pools.get(source), plan.suite.source_recipe
+        if card and pool and recipe.validation == "given" and (why := _leak(card, pool)):
+            problems.append(Problem(f'source "{source}"', why))
         plain = pool is not None and pool.groups is None and recipe.validation != "given"
         if problems or card is None or pool is None or plain:
             continue  # a plain cut of a whole pool succeeds wherever there is a task
@@ -186,3 +201,29 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
                 problems.append(Problem(f'source "{source}"', str(error)))
                 break
     return problems
+
+
+def _torn_from_targets(card: Card, shape: tuple[Any, ...]) -> str | None:
+    """Say why a task's images cannot be brought to another shape: targets that lie in them would not follow."""
+    if card.shape == shape or HEADS.get(card.kind).function.lanes:
+        return None
+    return (
+        f"the {card.kind} targets would not follow its images from {shape_text(card.shape)} to {shape_text(shape)}; "
+        "make the task at that size, and leave image_size out"
+    )
+
+
+def _leak(card: Card, pool: Pool) -> str | None:
+    """Say why a given validation split cannot be used: the test set has examples of it.
+
+    Rows of tables and texts may repeat by chance, images do not.
+    """
+    from bench.tasks.contract import MAX_LEAK
+
+    allowed = 0 if is_array_shape(card.shape, 3) else MAX_LEAK * pool.given
+    if pool.leaked <= allowed:
+        return None
+    return (
+        f"{pool.leaked:,} of the {pool.given:,} examples of the given validation split are in the test set too, which "
+        'must choose nothing; take them out, or leave validation = "given" out'
+    )

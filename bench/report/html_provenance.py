@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bench.trial import Card, counts_text
+from bench.trial import Card, counts_text, shape_from_json, shape_text
 
 if TYPE_CHECKING:
     from bench.report.material import Made
@@ -51,7 +51,7 @@ def task_table(made: Made) -> list[dict[str, Any]]:
             "name": card.get("name", ""),
             "fingerprint": card.get("fingerprint", ""),
             "version": card.get("version", ""),
-            "input": " x ".join(map(str, card.get("shape", ()))),
+            "input": shape_text(shape_from_json(card.get("shape", ()))),
             "classes": len(card.get("classes", ())),
             "n_train": card.get("n_train", ""),
             "n_test": card.get("n_test", ""),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def task_sentences(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Say of every task the examples of its classes, and what was done to its data.
+    """Say of every task the examples of its classes, or its kind, and what was done to its data.
 
     Parameters
     ----------
@@ -21,8 +21,11 @@ def task_sentences(tasks: Iterable[Mapping[str, Any]]) -> list[str]:
         Cards, as a ledger keeps them; those of versions that did not count classes are left out.
     """
     said = []
-    for card in (Card.from_json(dict(values)) for values in tasks if values.get("class_counts")):
+    known = [dict(values) for values in tasks if values.get("class_counts") or values.get("kind")]
+    for card in map(Card.from_json, known):
         counts = counts_text(card.classes, *filter(None, (card.class_counts, card.test_counts)))
+        counts = counts if card.class_counts else ": ".join(filter(None, (card.kind, ", ".join(card.classes))))
+        counts += "".join(f"; {n:,} in the further test set {name}" for name, n in card.further)
         notes = "".join(f"; {note}" for note in card.notes)
         said.append(
             f"{card.name}: {card.n_train:,} examples to train on and {card.n_test:,} to test on ({counts}){notes}."

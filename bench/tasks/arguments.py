@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from math import inf, isfinite
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,19 @@ def single_label(place: str, task: Task) -> None:
     """
     if task.kind != SINGLE_LABEL:
         raise DataError(f"{place}: needs one class an example (a single-label task); {task.name} is {task.kind}")
+
+
+def follows(place: str, task: Task) -> None:
+    """Demand targets that stay right where what is in an image moves: boxes do not.
+
+    Raises
+    ------
+    DataError
+    """
+    if not isinstance(task.y, Sequence):
+        return
+    names = ", ".join(task.y[0])
+    raise DataError(f"{place}: targets that are mappings ({names}) would not follow the images of {task.name}")
 
 
 def no_mapping(place: str, task: Task) -> None:

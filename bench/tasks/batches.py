@@ -151,6 +151,12 @@ def row_digests(x: Inputs) -> Iterator[bytes]:
         yield found.digest()
 
 
+def shared_rows(x: Inputs, other: Inputs) -> int:
+    """Count the rows of `other` that are in `x` too."""
+    seen = set(row_digests(x))
+    return sum(row in seen for row in row_digests(other))
+
+
 def _rows(x: np.ndarray) -> Iterator[np.ndarray]:
     for part in arrays.chunks(x):
         yield from part

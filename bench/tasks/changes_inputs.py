@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.seeding import generator
-from bench.tasks.arguments import no_mapping, number
+from bench.tasks.arguments import follows, no_mapping, number
 from bench.tasks.arrays import map_rows
 from bench.tasks.base import Task, change
 from bench.tasks.changes_labels import derangement
@@ -34,6 +34,7 @@ def pixel_permutation(task: Task, rng: np.random.Generator, share: float = 1.0, 
     """
     number("pixel_permutation", 0, 1, share=share)
     no_mapping("pixel_permutation", task)
+    follows("pixel_permutation", task)
     places = int(np.prod(task.shape[1:])) if task.is_image else task.shape[0]
     order = permutation(places, share, seed)
 
@@ -94,6 +95,7 @@ def rotation(task: Task, rng: np.random.Generator, degrees: float) -> Task:
         For a table that has not two columns.
     """
     number("rotation", degrees=degrees)
+    follows("rotation", task)
     if not task.is_image:
         _need_numbers(task, "rotation")
         if task.shape != (2,):

@@ -10,7 +10,7 @@ import numpy as np
 from bench.errors import BenchError
 from bench.tasks import arrays
 from bench.tasks.base import Task
-from bench.tasks.batches import Inputs, Targets, row_digests, take
+from bench.tasks.batches import Inputs, Targets, shared_rows, take
 from bench.trial import SINGLE_LABEL
 
 MAX_LEAK = 0.05
@@ -141,9 +141,9 @@ def _split(task: Task) -> list[str]:
     """Test and validation images are no copies of train images (rows of a table may well repeat)."""
     if not task.is_image:
         return []
-    seen, found = set(row_digests(task.x)), []
+    found = []
     for x, where in ((task.x_test, "test"), (task.x_val, "validation")):
-        shared = 0 if x is None else sum(row in seen for row in row_digests(x))
+        shared = 0 if x is None else shared_rows(task.x, x)
         if shared and shared > MAX_LEAK * len(x):
             found.append(f"{shared} of {len(x)} {where} images are also in the train pool")
     return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import DataError
+from bench.tasks.arguments import follows
 from bench.tasks.arrays import map_rows
 from bench.tasks.base import Task
 from bench.trial import named_shapes
@@ -80,7 +81,7 @@ def fit(task: Task, shape: tuple[int, ...]) -> Task:
     Raises
     ------
     DataError
-        With the sentence of :func:`problem`, when the shapes cannot meet.
+        With the sentence of :func:`problem`, when the shapes cannot meet, and where targets lie in the images.
     """
     shape = tuple(shape)
     if task.shape == shape:
@@ -88,6 +89,7 @@ def fit(task: Task, shape: tuple[int, ...]) -> Task:
     reason = problem(task.shape, shape)
     if reason:
         raise DataError(f"{task.name}: cannot be fitted from {task.shape} to {shape}. {reason}")
+    follows("fit", task)
     return task.mapped(lambda x: fit_images(x, shape, task.name))
 
 

@@ -14,6 +14,7 @@ from bench.heads.base import SINGLE_LABEL
 from bench.seeding import generator
 from bench.suite.model import Recipe
 from bench.tasks.base import Task
+from bench.tasks.batches import shared_rows
 from bench.tasks.splits import stratified_order, whole_groups
 
 
@@ -48,6 +49,8 @@ class Pool:
         Whether `y` are classes, of which training must have an example each.
     test : array, shape (M,), optional
         The targets of the test set, for what a metric can make of them; no split depends on them.
+    leaked : int
+        Examples of that validation split whose inputs are in the test set too; 0 where nobody looked.
     """
 
     y: np.ndarray
@@ -55,11 +58,13 @@ class Pool:
     given: int = 0
     classed: bool = True
     test: np.ndarray | None = None
+    leaked: int = 0
 
     @classmethod
-    def of(cls, task: Task) -> Pool:
-        """Return the pool of a task."""
-        return cls(task.strata, task.groups, task.n_val, task.kind == SINGLE_LABEL, task.y_test)
+    def of(cls, task: Task, look: bool = False) -> Pool:
+        """Return the pool of a task; `look` for examples that validation and test set share, which takes a while."""
+        leaked = shared_rows(task.x_test, task.x_val) if look and task.n_val else 0
+        return cls(task.strata, task.groups, task.n_val, task.kind == SINGLE_LABEL, task.y_test, leaked)
 
 
 def pool_order(y: np.ndarray, fingerprint: str, seed: int) -> np.ndarray:

@@ -105,6 +105,7 @@ async function trialPage(host, which) {
       ["seconds", short(row.seconds, 3)], ["parameters trained", row.trainable_parameters === null ? null : row.trainable_parameters.toLocaleString("en")],
       ...similarity(row), ...others(row),
     ]),
+    ...(await classTable(row, index)),
     el("h3", {}, "Learning curve"), await curves(row, index, ok),
     el("h3", {}, "Recipe"), ...recipe(row, suite),
     el("h3", {}, "Run exactly this again"), ...again(row, suite),
@@ -132,6 +133,16 @@ async function failure(row) {
   const trace = meta.tracebacks ? (await load("tracebacks-data"))[row.key] : null;
   if (trace) parts.push(el("details", { open: true }, el("summary", {}, "Traceback"), el("pre", {}, trace)));
   return parts;
+}
+
+async function classTable(row, index) {
+  const kept = meta.chunk && (await load(`classes-data-${Math.floor(index / meta.chunk)}`))[index % meta.chunk];
+  if (!kept) return [];
+  const found = Object.entries(kept);
+  const names = meta.tasks[row.target]?.classes ?? [];
+  const head = ["class", ...found.map(([name]) => name.replaceAll("-", " "))].map((name, i) => el("th", { class: i ? "number" : null }, name));
+  const lines = found[0][1].map((_, k) => el("tr", {}, el("td", {}, String(names[k] ?? k)), ...found.map(([, values]) => el("td", { class: "number" }, short(values[k], 4)))));
+  return [el("h3", {}, "Class by class"), el("div", { class: "wide" }, el("table", { "aria-label": "Class by class" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...lines)))];
 }
 
 async function curves(row, index, ok) {
