@@ -181,10 +181,14 @@ def handed_in_defaults(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Pairs(_Part):
-    """One target and the sources that are transferred to it."""
+    """One target and the sources that are transferred to it.
+
+    An entry of `sources` that is a list is a set: a method that takes sources' examples, from scratch, sees a
+    batch of each, in this order. Rows call it by the names with a "+" between them.
+    """
 
     target: str
-    sources: tuple[str, ...] = ()
+    sources: tuple[str | Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
     source: str | None = None
 
     @model_validator(mode="after")
@@ -194,9 +198,19 @@ class Pairs(_Part):
         return self
 
     @property
+    def alone(self) -> tuple[str, ...]:
+        """The sources in order, each once, without sets."""
+        return tuple(dict.fromkeys(entry for entry in self.sources or (self.source,) if isinstance(entry, str)))
+
+    @property
+    def sets(self) -> dict[str, tuple[str, ...]]:
+        """The sets of sources, by what rows call them."""
+        return {"+".join(entry): entry for entry in self.sources if not isinstance(entry, str)}
+
+    @property
     def all_sources(self) -> tuple[str, ...]:
-        """The sources in order, each once."""
-        return tuple(dict.fromkeys(self.sources or (self.source,)))
+        """Every source in order, members of sets among them, each once."""
+        return tuple(dict.fromkeys((*self.alone, *(name for members in self.sets.values() for name in members))))
 
 
 class Contrast(_Part):

@@ -53,7 +53,7 @@ def _inputs(plan: Plan, target: str, card: Card) -> list[Problem]:
         if taken != mine:
             message = f'backbone "{spec.label}" takes {taken}, the inputs are {mine}'
             found.append(Problem(f'target "{target}"', message))
-    for source in plan.targets[target]:
+    for source in plan.sources_of(target):
         other = plan.card(source)
         if other is not None and _kind_of(other) != mine:
             message = f"the source's inputs are {_kind_of(other)}, the target's {mine}"
@@ -118,7 +118,7 @@ def _methods(plan: Plan, target: str, card: Card) -> list[Problem]:
 def _source_methods(plan: Plan) -> list[Problem]:
     """Find sources that their method cannot train."""
     found = []
-    for source in dict.fromkeys(source for sources in plan.targets.values() for source in sources):
+    for source in plan.all_sources():
         card, how = plan.card(source), plan.source_method(source)
         if card is None:
             continue
