@@ -53,6 +53,10 @@ def _inputs(plan: Plan, target: str, card: Card) -> list[Problem]:
         if taken != mine:
             message = f'backbone "{spec.label}" takes {taken}, the inputs are {mine}'
             found.append(Problem(f'target "{target}"', message))
+    for label, weighting in plan.weightings.items():
+        if weighting.learns_from == "inputs" and card.inputs:
+            message = f"looks at inputs in one array, those of {target} are {mine}"
+            found.append(Problem(f'weighting "{label}"', message))
     for source in plan.targets[target]:
         other = plan.card(source)
         if other is not None and _kind_of(other) != mine:
