@@ -1,4 +1,4 @@
-"""The predicted label and probabilities of every test example: a file a unit of work, and tables of them."""
+"""What was predicted of every test example: a file a unit of work, and tables of them."""
 
 from __future__ import annotations
 
@@ -30,28 +30,31 @@ CHUNK = 2**18  # examples of a table that are in memory at once
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What one trial predicted of its target's test set, of N examples and C classes.
+    """What one trial predicted of its target's test set, of N examples and C classes, labels or regressed values.
 
     Attributes
     ----------
     classes : tuple of str
-    labels : integer array, shape (N,)
-        The true classes, in the order of the task's test set.
-    predicted : integer array, shape (N,)
-        As the row's accuracy counts them: where rounded probabilities are equal, this tells which was the largest.
-    log_probabilities : float16 array, shape (N, C)
-        Natural logarithms: rounded to 1 in 2,000 of themselves, so that neither 0.0001 nor 0.9999 is lost.
+    labels : array
+        What is true, in the order of the task's test set: classes, integers of shape (N,); whether each label is
+        there, bools of shape (N, C); or values, floats of shape (N, C).
+    predicted : array
+        The same of what is predicted. Classes are as the row's accuracy counts them: where rounded probabilities
+        are equal, this tells which was the largest.
+    log_probabilities : float16 array, shape (N, C), or None
+        Natural logarithms: rounded to 1 in 2,000 of themselves, so that neither 0.0001 nor 0.9999 is lost. None of
+        values.
     """
 
     classes: tuple[str, ...]
     labels: np.ndarray
     predicted: np.ndarray
-    log_probabilities: np.ndarray
+    log_probabilities: np.ndarray | None
 
     @property
-    def probabilities(self) -> np.ndarray:
-        """Probabilities, float32, shape (N, C); a row adds up to 1 within 0.001."""
-        return np.exp(self.log_probabilities.astype(np.float32))
+    def probabilities(self) -> np.ndarray | None:
+        """Probabilities, float32, shape (N, C); of classes a row adds up to 1 within 0.001."""
+        return None if self.log_probabilities is None else np.exp(self.log_probabilities.astype(np.float32))
 
 
 def save_predictions(
@@ -76,11 +79,12 @@ def save_predictions(
     StoreError
         When it cannot be written.
     """
-    small = np.min_scalar_type(max(len(classes) - 1, 0))
-    parts = {"labels": labels.astype(small), "classes": np.array(list(classes), dtype=np.str_)}
+    kept = {"b": np.bool_, "f": np.float64}.get(labels.dtype.kind, np.min_scalar_type(max(len(classes) - 1, 0)))
+    parts = {"labels": labels.astype(kept), "classes": np.array(list(classes), dtype=np.str_)}
     for key, (predicted, log_probabilities) in predictions.items():
-        parts[f"{key}.predicted"] = predicted.astype(small)
-        parts[f"{key}.log_probabilities"] = log_probabilities.astype(np.float16)
+        parts[f"{key}.predicted"] = predicted.astype(np.float32 if labels.dtype.kind == "f" else kept)
+        if labels.dtype.kind != "f":
+            parts[f"{key}.log_probabilities"] = log_probabilities.astype(np.float16)
     content = io.BytesIO()
     np.savez_compressed(content, **parts)
     name = _digest(content.getvalue())
@@ -132,15 +136,12 @@ class KeptPredictions:
         path = self.folder / PREDICTIONS / f"{self._names[key]}{SUFFIX}"
         try:
             parts = self._parts(path)
+            name = f"{key}.log_probabilities"
             found = Predictions(
                 tuple(parts["classes"].tolist()),
-                parts["labels"], parts[f"{key}.predicted"], parts[f"{key}.log_probabilities"],
+                parts["labels"], parts[f"{key}.predicted"], parts.get(name),
             )  # fmt: skip
-            right = unpack(self._correct[key], len(found.labels))
-            if found.log_probabilities.shape != (len(right), len(found.classes)):
-                raise ValueError("its parts have different lengths")
-            if not np.array_equal(found.predicted == found.labels, right):
-                raise ValueError("other examples are right in it than in the trial's record")
+            self._demand_whole(key, found)
         except Exception as error:
             # A damaged archive shows as any of zipfile's, zlib's and numpy's errors.
             what = "is gone" if not path.exists() else f"is damaged ({error})"
@@ -149,6 +150,18 @@ class KeptPredictions:
                 "ntbench run SUITE --out DIR, with another folder"
             ) from error
         return found
+
+    def _demand_whole(self, key: str, found: Predictions) -> None:
+        """Raise ValueError for predictions whose parts do not fit each other, or the trial's record."""
+        logs, wide = found.log_probabilities, (len(found.labels), len(found.classes))
+        single = found.labels.dtype.kind not in "bf"
+        if (logs is not None and logs.shape != wide) or (logs is None and single):
+            raise ValueError("its parts have different lengths")
+        if not single:
+            if not found.labels.shape == found.predicted.shape == wide:
+                raise ValueError("its parts have different lengths")
+        elif not np.array_equal(found.predicted == found.labels, unpack(self._correct[key], len(found.labels))):
+            raise ValueError("other examples are right in it than in the trial's record")
 
     def _parts(self, path: Path) -> np.lib.npyio.NpzFile:
         """Open a file, whose content its name tells; its arrays are read when they are asked for."""
@@ -173,7 +186,7 @@ def prediction_tables(kept: KeptPredictions, rows: pd.DataFrame) -> Iterator[pd.
     DataFrame
         One row a trial and test example: what names the trial (:data:`PLACE`), `example` (its place in the
         test set, from 0), `label` and `predicted` (names of classes), and ``p_<class>`` for every class
-        (float32).
+        (float32). Of several labels or values, ``label_<name>`` and ``predicted_<name>`` for each.
 
     Raises
     ------
@@ -200,9 +213,14 @@ def _table(rows: pd.DataFrame, found: Sequence[Predictions]) -> pd.DataFrame:
     table = rows[list(PLACE)].take(np.repeat(np.arange(len(rows)), sizes)).reset_index(drop=True)
     names = np.array(found[0].classes, dtype=object)
     table["example"] = np.concatenate([np.arange(size) for size in sizes])
+    beside = []
     for column in ("label", "predicted"):
-        numbers = np.concatenate([part.labels if column == "label" else part.predicted for part in found])
-        table[column] = pd.Series(names[numbers], dtype="string")
-    probabilities = np.concatenate([part.probabilities for part in found])
-    columns = [f"p_{name}" for name in found[0].classes]
-    return pd.concat([table, pd.DataFrame(probabilities, columns=columns)], axis=1)
+        values = np.concatenate([part.labels if column == "label" else part.predicted for part in found])
+        if values.ndim == 1:
+            table[column] = pd.Series(names[values], dtype="string")
+        else:
+            beside.append(pd.DataFrame(values, columns=[f"{column}_{name}" for name in names]))
+    if found[0].log_probabilities is not None:
+        probabilities = np.concatenate([part.probabilities for part in found])
+        beside.append(pd.DataFrame(probabilities, columns=[f"p_{name}" for name in names]))
+    return pd.concat([table, *beside], axis=1)

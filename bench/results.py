@@ -218,6 +218,49 @@ def _from_parquet(folder: Path) -> pd.DataFrame:
         raise StoreError(f"{path}: {error}") from error
 
 
+def load_per_class(folder: str | Path) -> pd.DataFrame:
+    """Return what finished trials score on single classes, labels or regressed values.
+
+    Parameters
+    ----------
+    folder : path
+        Of a run; committed results do not keep it.
+
+    Returns
+    -------
+    DataFrame
+        One row a trial, metric and class, in the order of the table: what names the trial, `metric`, `class` and
+        `value`: recalls of balanced accuracy, F1 of macro-F1, average precisions, ...; missing where undefined.
+
+    Raises
+    ------
+    StoreError
+        When there is no such folder, or it keeps no values by class.
+    """
+    import pandas as pd
+
+    from bench.store import read_stored
+
+    folder = Path(folder)
+    if not ledgers(folder):
+        raise StoreError(f"{folder} keeps no values by class: a run folder's ledger does")
+    classes = {card["name"]: card.get("classes", ()) for card in read_stored(folder).cards.values()}
+    trials = (record for record in read_records(folder) if record["kind"] == "trial")
+    kept = {record["key"]: record.get("detail", {}).get("by_class") for record in trials}
+    rows = load_results(folder)
+    rows = rows[(rows["status"] == OK) & rows["key"].isin([key for key, found in kept.items() if found])]
+    if rows.empty:
+        raise StoreError(f"{folder} keeps no values by class: its trials ran by an earlier version")
+    parts = []
+    for row in rows[["key", *_PLACE]].to_dict("records"):
+        for metric, values in kept[row["key"]].items():
+            names = classes.get(row["target"], ())
+            names = names if len(names) == len(values) else range(len(values))
+            parts += [row | {"metric": metric, "class": str(n), "value": v} for n, v in zip(names, values, strict=True)]
+    columns = {name: rows[name].dtype for name in ("key", *_PLACE)} | {"value": "float64"}
+    return pd.DataFrame(parts).astype(columns)
+
+
 def load_correctness(folder: str | Path) -> dict[str, np.ndarray]:
     """Return which test examples each finished trial got right.
 

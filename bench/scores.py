@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MARGIN = 0.01  # of equivalence, where a metric is bounded: one point
-_BY_LABELS = (ACCURACY, "balanced-accuracy", "macro-f1")
+BY_LABELS = (ACCURACY, "balanced-accuracy", "macro-f1")
 _UNITS = {"": "units of the target"}
 
 
@@ -99,7 +99,7 @@ class Scale:
     @property
     def by_labels(self) -> bool:
         """Whether predicted labels alone make the score, so that predicting one class makes it a constant's."""
-        return self.metric in _BY_LABELS
+        return self.metric in BY_LABELS
 
     def margin(self, value: float) -> str:
         """Write a margin of equivalence with its unit."""

@@ -129,9 +129,12 @@ def _find_unit(folder: Path, stored: Stored, key: str, file: Path | None) -> tup
 
 
 def _say_result(record: dict[str, Any]) -> None:
+    from bench.schema import ACCURACY
+
     row = record.get("row", record)
+    other = ("metric", "test_score", "val_score") if row.get("metric", ACCURACY) != ACCURACY else ()
     names = ("test_accuracy", "val_accuracy", "source_accuracy", "learning_rate", "steps", "best_step", "seconds")
     print(f"{record['key']}: ok")
-    for name in names:
+    for name in (*other, *names):
         if row.get(name) is not None:
             print(f"  {name}: {row[name]}")

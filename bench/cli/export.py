@@ -44,6 +44,9 @@ def export(
             help="Also what each trial predicted of every test example, as predictions-TARGET.FORMAT.",
         ),
     ] = False,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Also what each trial scores on every class, as per-class.FORMAT.")
+    ] = False,
     plugin: TrustedPlugins = None,
 ) -> None:
     """Write a folder's rows and comparisons as CSV or Parquet.
@@ -52,7 +55,8 @@ def export(
     bench/schema.py documents. With --examples, intervals that resample test examples can be computed from
     what is written (bench.load_correctness reads it). With --predictions, a table a target has one row a trial
     and test example: what names the trial, the example's place in the test set, its label, the predicted one and
-    a probability for each class (p_CLASS, to three digits). The test set has the order of the data: of rows,
+    a probability for each class (p_CLASS, to three digits). With --per-class, a table has one row a trial, metric and
+    class: recalls, F1, average precisions, ... The test set has the order of the data: of rows,
     arrays or, in folders, of classes and file names; where the harness cut it, that of what it cut. The paths of
     what was written are printed.
     """
@@ -60,7 +64,7 @@ def export(
     from bench.errors import BenchError, StoreError, unknown
     from bench.predictions import KeptPredictions
     from bench.report.files import write_file
-    from bench.results import EXAMPLES, PARQUET, correctness_table, load_correctness, load_results
+    from bench.results import EXAMPLES, PARQUET, correctness_table, load_correctness, load_per_class, load_results
     from bench.store import ledgers
 
     if fmt not in FORMATS:
@@ -71,6 +75,7 @@ def export(
         raise BenchError(f"{folder / PARQUET} is what would be read; say where to write: --out")
     correct = correctness_table(load_correctness(folder), rows["key"]) if examples else None
     kept = KeptPredictions(folder) if predictions else None
+    by_class = load_per_class(folder) if per_class else None
     load_plugins(plugin)
     comparisons, warnings = comparisons_of(folder)
     for warning in warnings:
@@ -81,6 +86,8 @@ def export(
         raise StoreError(f"cannot make the folder {target}: {error.strerror}") from error
     for name, table in (("results", rows), ("comparisons", comparisons)):
         print(write_file(target / f"{name}.{fmt}", _content(table, fmt)))
+    if by_class is not None:
+        print(write_file(target / f"per-class.{fmt}", _content(by_class, fmt)))
     if correct is not None:
         print(write_file(target / EXAMPLES, _content(correct, "parquet", "zstd")))
     if kept is not None:

@@ -52,7 +52,8 @@ def _from_ledger(folder: Path, details: bool) -> Material:
 
     stored = read_stored(folder)
     tasks = {card["name"]: card for card in stored.cards.values()}
-    material = Material(str(folder), curves={}, tracebacks={}, made=Made(stored.runs, list(tasks.values())))
+    made = Made(stored.runs, list(tasks.values()))
+    material = Material(str(folder), curves={}, tracebacks={}, by_class={}, made=made)
     if details:
         _read_details(folder, material)
         if keeps_weights(folder):
@@ -84,10 +85,12 @@ def _read_details(folder: Path, material: Material) -> None:
         kind, key = record["kind"], record.get("key", "")
         if kind == "trial":
             detail = record.get("detail", {})
-            for kept in (material.curves, material.tracebacks):
+            for kept in (material.curves, material.tracebacks, material.by_class):
                 kept.pop(key, None)
             if detail.get("curve"):
                 material.curves[key] = _curve(detail["curve"])
+            if detail.get("by_class"):
+                material.by_class[key] = json.dumps(detail["by_class"], separators=(",", ":"))
             if detail.get("traceback"):
                 material.tracebacks[key] = detail["traceback"]
         elif kind == "source" and record.get("status") == "ok":

@@ -110,10 +110,12 @@ def statistics_of(config: dict[str, Any]) -> dict[str, Any]:
     from bench.suite.model import Statistics
 
     try:
-        return Statistics.model_validate(config.get("statistics", {})).model_dump()
+        said = Statistics.model_validate(config.get("statistics", {}))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise BenchError(f"invalid [statistics] table: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    # A margin that nobody said is the metric's, where that has one.
+    return {name: value for name, value in said if name != "margin" or name in said.model_fields_set}
 
 
 def with_examples(options: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def table(
     """Print a run folder's comparison table.
 
     Sources stand down the side from near to far, strategies and depths across; each cell is the negative
-    transfer gap in points with its verdict.
+    transfer gap with its verdict: in points, or in the unit of the suite's metric.
     """
     from bench.cli.stored import comparisons_of
     from bench.cli.terminal import print_comparisons

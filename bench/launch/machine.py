@@ -48,9 +48,9 @@ def layout(plan: Plan) -> str:
     """Say how many trainings share a stack, and in which precision they compute."""
     said = []
     for index, spec in enumerate(plan.backbones):
-        shapes = {plan.input_shape(target) for target in plan.targets}
-        for shape in sorted(shapes, key=lambda shape: (bool(named_shapes(shape)), shape)):
-            lanes = plan.lanes(index, shape)
+        shapes = {plan.input_shape(target): target for target in plan.targets}
+        for shape, target in sorted(shapes.items(), key=lambda pair: (bool(named_shapes(pair[0])), pair)):
+            lanes = plan.lanes(index, shape, task=target)
             many = f"{lanes} side by side" if lanes > 1 else "one by one"
             said.append(f"{spec.label} on {shape_text(shape)} {many}")
     return f"trainings: {', '.join(said)}; {plan.suite.precision}"

@@ -26,9 +26,16 @@ def legend(comparisons: pd.DataFrame, marks: dict[str, str] = MARKS) -> str:
 
 def gap_text(comparisons: pd.DataFrame, how: str = "") -> str:
     """Say what a gap is, for each metric of the comparisons; `how` follows its unit."""
-    scales = scales_of(comparisons)
-    said = [f"{s.label} from scratch minus {s.label} after transfer, in {s.units}{how}" for s in scales]
+    said = [f"{_difference(scale)}, in {scale.units}{how}" for scale in scales_of(comparisons)]
     return f"Gap = {'; or '.join(said)}"
+
+
+def _difference(scale: Scale) -> str:
+    """Say what is taken from what; of an error, whose score is minus its value, the other way round."""
+    error = scale.label.removeprefix("minus ")
+    if error != scale.label:
+        return f"{error} after transfer minus {error} from scratch"
+    return f"{scale.label} from scratch minus {scale.label} after transfer"
 
 
 def judged(comparisons: pd.DataFrame) -> str:

@@ -37,6 +37,7 @@ def meta(material: Material) -> dict[str, Any]:
         "tracebacks": bool(material.tracebacks),
         "tasks": {
             card["name"]: {"fingerprint": card.get("fingerprint"), "version": card.get("version")}
+            | ({"classes": card.get("classes")} if material.by_class else {})
             for card in material.made.tasks
             if "name" in card
         },
@@ -97,7 +98,8 @@ def data_blocks(material: Material) -> list[tuple[str, str]]:
     if material.tracebacks:
         packed.append(("tracebacks-data", squeeze(to_json(material.tracebacks))))
     if material.curves is not None:
-        packed += _curves(material.curves, trials["key"])
+        packed += _chunks("curves", material.curves, trials["key"])
+        packed += _chunks("classes", material.by_class or {}, trials["key"])
     return packed
 
 
@@ -106,12 +108,12 @@ def _similarity(table: pd.DataFrame) -> list[str]:
     return [*similarity_columns(table), *interval_columns(table)]
 
 
-def _curves(curves: dict[str, str], keys: pd.Series) -> list[tuple[str, str]]:
-    """Pack curves in the order of the trials; they are JSON already."""
-    texts = [curves.get(key, "null") for key in keys]
+def _chunks(name: str, kept: dict[str, str], keys: pd.Series) -> list[tuple[str, str]]:
+    """Pack what is kept of trials in their order; it is JSON already."""
+    texts = [kept.get(key, "null") for key in keys]
     starts = range(0, len(texts), CHUNK)
     return [
-        (f"curves-data-{i}", squeeze(f"[{','.join(texts[start : start + CHUNK])}]")) for i, start in enumerate(starts)
+        (f"{name}-data-{i}", squeeze(f"[{','.join(texts[start : start + CHUNK])}]")) for i, start in enumerate(starts)
     ]
 
 

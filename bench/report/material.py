@@ -114,6 +114,8 @@ class Material:
     curves, tracebacks : dict of trial key -> text, or None
         Learning curves as JSON, ``[[learning rate, step, train loss, validation loss, validation accuracy], ...]``.
         None where the folder holds no ledger.
+    by_class : dict of trial key -> text, or None
+        What a trial scores on single classes, as JSON: ``{metric: [value, ...]}``.
     weights : callable or None
         Returns what each source example weighed; None where the folder keeps no weights.
     notes : list of str
@@ -125,6 +127,7 @@ class Material:
     made: Made = field(default_factory=Made)
     curves: dict[str, str] | None = None
     tracebacks: dict[str, str] | None = None
+    by_class: dict[str, str] | None = None
     weights: Callable[[], pd.DataFrame] | None = None
     notes: list[str] = field(default_factory=list)
 

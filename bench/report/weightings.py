@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import BenchError
 from bench.report.grid import depth_labels
-from bench.scores import Scale, scale_of, score_column
+from bench.scores import Scale, metrics_of, scale_of, score_column
 from bench.stats.won_back import NOTHING, won_back
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ def sentences(table: pd.DataFrame) -> list[str]:
     table : DataFrame
         As :func:`bench.stats.won_back.won_back` returns it.
     """
+    if len(metrics := metrics_of(table)) > 1:
+        parts = [(Scale(name).label, table[table["metric"] == name]) for name in metrics]
+        return [f"By {label}: {sentence}" for label, part in parts for sentence in sentences(part)]
     said, scale = [], scale_of(table)
     for name, part in table.groupby("weighting", sort=True):
         facts = []
@@ -68,6 +71,8 @@ def share_tables(table: pd.DataFrame) -> str:
     table : DataFrame
         As :func:`bench.stats.won_back.won_back` returns it.
     """
+    if len(metrics := metrics_of(table)) > 1:
+        return "\n\n".join(share_tables(table[table["metric"] == name]) for name in metrics)
     labels, scale = depth_labels(table), scale_of(table)
     table = table.assign(point=[str(labels[point]) for point in table[POINT].itertuples(index=False, name=None)])
     blocks = []

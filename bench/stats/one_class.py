@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.schema import ACCURACY
+from bench.scores import BY_LABELS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -36,8 +39,13 @@ def one_class_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def scratch_warnings(comparisons: pd.DataFrame) -> list[str]:
-    """Say where scratch predicts one class in some seeds: gaps against it compare with a constant."""
+    """Say where scratch predicts one class in some seeds: gaps against it compare with a constant.
+
+    By metrics that read more than predicted labels, such as AUROC, such an arm is no constant, and nothing is said.
+    """
     hit = comparisons[comparisons["n_scratch_one_class"].fillna(0) > 0]
+    if "metric" in hit:
+        hit = hit[hit["metric"].fillna(ACCURACY).isin(BY_LABELS)]
     fullest = hit.sort_values(["n_scratch_one_class", "n_seeds"], ascending=False, kind="stable")
     places = fullest.drop_duplicates([*WHERE, "target_size"]).sort_index()
     said = []

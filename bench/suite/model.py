@@ -149,7 +149,7 @@ class Recipe(_Part):
         said += [f"gradients clipped to norm {self.clip_norm:g}"] if self.clip_norm else []
         if self.head == "solved" and not self.augment:
             tried = ", ".join(f"{strength:g}" for strength in self.strengths)
-            said.append(f"heads on frozen blocks solved at L2 strengths {tried}")
+            said.append(f"heads on frozen blocks solved at L2 strength{'s' * (len(self.strengths) > 1)} {tried}")
         return "; ".join(said)
 
     @property

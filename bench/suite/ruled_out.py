@@ -142,8 +142,12 @@ def _shared_heads(plan: Plan, target: str, card: Card) -> list[Problem]:
         if spec.learns_from != "labels" or spec.own_head:
             continue
         for source in plan.targets[target]:
-            classes = plan.classes(source)
+            classes, other = plan.classes(source), plan.card(source)
             if source in plan.models or classes is None:
+                continue
+            if other is not None and {card.kind, other.kind} != {SINGLE_LABEL}:
+                message = 'head = "shared" needs two single-label tasks; use head = "own"'
+                found.append(Problem(f'weighting "{label}", pair {source} -> {target}', message))
                 continue
             missing = [name for name in card.classes if name not in classes]
             if missing:

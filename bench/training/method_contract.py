@@ -81,7 +81,7 @@ class _Outcome:
     def __init__(self, lane: Lane, before: Tensor, source: Tensor, error: BenchError | None):
         self.values = _flat(lane.network)
         self.problems = [str(error)] if error else []
-        if torch.equal(self.values, before):
+        if torch.equal(_parameters(lane.network), before):
             self.problems.append("training with it changes nothing")
         if not torch.equal(_flat(lane.frozen.network), source):
             self.problems.append("it changes the source model")
@@ -89,9 +89,14 @@ class _Outcome:
 
 def _trained(how: How, kind: str, numbers: list[int], width: int) -> list[_Outcome]:
     lanes = [_lane(how, kind, number) for number in numbers]
-    before = [(_flat(lane.network), _flat(lane.frozen.network)) for lane in lanes]
+    before = [(_parameters(lane.network), _flat(lane.frozen.network)) for lane in lanes]
     fitted = fit(lanes, (Phase(0),), _RECIPE, Layout(width), judge=Judge.of(kind, None, CLASSES))
     return [_Outcome(lane, *values, f.error) for lane, values, f in zip(lanes, before, fitted, strict=True)]
+
+
+def _parameters(network: Backbone) -> Tensor:
+    """Return what descent moves: running statistics move whatever the loss is."""
+    return torch.cat([value.detach().flatten() for value in network.parameters()])
 
 
 def _flat(network: Backbone) -> Tensor:

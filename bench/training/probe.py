@@ -74,7 +74,7 @@ def solve_heads(
             outputs = x_val @ found.weight.to(x_val).transpose(1, 2) + found.bias.to(x_val).unsqueeze(1)
             looks = judge.look(_unscaled(part, outputs), y_val, part)
             for lane, look in enumerate(looks):
-                if placed[lane] is None or not math.isfinite(look.loss):
+                if placed[lane] is None or not judge.is_sound(look):
                     continue
                 result, loss, steps = results[indices[lane]], float(found.loss[lane]), int(found.iterations[lane])
                 result.curve.append((found.strength, steps, loss, look.loss, look.score))
@@ -111,10 +111,10 @@ def _examples(lanes: Sequence[Lane], examples: Sequence[np.ndarray], layout: Lay
     found = [lane.at(depth if known else 0, part) for lane, part in zip(lanes, examples, strict=True)]
     y = [lane.targets(part) for lane, part in zip(lanes, examples, strict=True)]
     rows = rows_of(found, y, depth, layout, lanes[0].data.head)
-    x = rows.inputs.take(rows.index.flatten()).unflatten(0, rows.index.shape)
-    if not known:
-        x = torch.stack([activations(lane.network, part, depth) for lane, part in zip(lanes, x, strict=True)])
-    return x, rows.y
+    if known:
+        return rows.inputs.take(rows.index.flatten()).unflatten(0, rows.index.shape), rows.y
+    each = zip(lanes, rows.index, strict=True)
+    return torch.stack([activations(lane.network, rows.inputs.take(index), depth) for lane, index in each]), rows.y
 
 
 def _unscaled(lanes: Sequence[Lane], values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import json
 
 import bench
 
-RECIPE = '[recipe]\nsteps = 30\noptimizer = "adam"\nlearning_rates = [1.0, 3.0]\ncheckpoints = 3\n'
+RECIPE = '[recipe]\nsteps = 30\noptimizer = "adam"\nlearning_rates = [1.0, 3.0]\ncheckpoints = 3\nhead = "stepped"\n'
 
 
 def test_a_collapse_is_said_by_run_table_report_and_status(suite, tmp_path, ntbench):

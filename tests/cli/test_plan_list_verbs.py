@@ -173,6 +173,8 @@ def test_a_recipe_s_keys_are_listed_each_with_its_meaning_default_and_what_is_al
         ("momentum", "momentum = 0.9; a number, 0 or more, below 1"),
         ("learning_rates", "[0.01, 0.03, 0.1] ([source_recipe]: [0.05]); a list, each a number, above 0"),
         ("validation_size", "a whole number, 1 or more or left out"),
+        ("head", 'head = "solved"; one of "solved", "stepped"'),
+        ("head_strengths", "head_strengths = unset; a list, each a number, above 0 or left out"),
         ("augment", 'a list, each one of "flip", "shift"'),
     ):
         assert said in entries[name]
@@ -180,7 +182,8 @@ def test_a_recipe_s_keys_are_listed_each_with_its_meaning_default_and_what_is_al
 
 
 def test_the_recipe_in_force_is_said_with_what_handed_in_weights_make_of_it(suite, tmp_path, ntbench):
-    line = "recipe: sgd at learning rates 0.1, copied blocks at 0.1 of them; 5 steps of 32 examples\n"
+    line = "recipe: sgd at learning rates 0.1, copied blocks at 0.1 of them; 5 steps of 32 examples; heads on frozen "
+    line += "blocks solved at L2 strength 0.01\n"
     assert line in ntbench("plan", suite).out
     assert line in ntbench("check", suite).out
     (tmp_path / "mine.pt").write_bytes(b"weights")

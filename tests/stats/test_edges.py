@@ -63,3 +63,24 @@ def test_few_trials_tell_where_every_one_of_them_chose_the_edge():
     (sentence,) = grid_edges(table)
     assert "probe at size 20 (100%)" in sentence
     assert sentence.endswith("Add 0.0001 to learning_rates to know.")
+
+
+def heads(strengths, tried="1, 0.01, 0.0001"):
+    said = {"head_strengths": tried, "learning_rates": None}
+    return [row | {"head_strength": s} for s in strengths for row in rows("heads", [None], **said)]
+
+
+def test_a_strength_at_the_edge_is_said_as_a_rate_is():
+    table = pd.DataFrame(rows("scratch", [0.01] * 10, **TRIED) + heads([0.0001] * 9 + [1.0]))
+    (sentence,) = grid_edges(table)
+    assert sentence == (
+        "The smallest strength of a solved head's penalty tried for t (b), 0.0001, was the choice of most trials of "
+        "heads at size 20 (90%): a smaller strength may suit them better, so part of their gap may be the grid's. "
+        "Add 1e-06 to head_strengths to know."
+    )
+    assert grid_edges(pd.DataFrame(heads([0.01] * 10))) == []
+
+
+def test_of_two_strengths_one_is_always_chosen_and_that_of_a_probe_is_given():
+    assert grid_edges(pd.DataFrame(heads([0.1] * 10, tried="0.1, 0.001"))) == []
+    assert grid_edges(pd.DataFrame(heads([0.01] * 10, tried=None))) == []

@@ -208,3 +208,29 @@ def test_rows_say_how_their_heads_were_found(tmp_path, small_suite):
     assert before.loc["feature-extraction", "learning_rate"] in (0.05, 0.2)
     same = ["scratch", "fine-tune"]
     assert (rows.loc[same, "test_loss"] == before.loc[same, "test_loss"]).all()
+
+
+@pytest.mark.parametrize(("kind", "better"), [("regression", "r2"), ("multi-label", "mean-average-precision")])
+def test_other_kinds_than_single_labels_are_solved_too(tmp_path, kind, better):
+    import bench
+
+    def made(seed):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(150, 5))
+        value = x @ np.array([[2.0, 1.0], [1.0, -1.0], [0.5, 0.0], [0.0, 0.5], [0.0, 0.0]])
+        y = value > 0 if kind == "multi-label" else 40 + 5 * value
+        return bench.Task(x, y, ["a", "b"], kind=kind)
+
+    bench.task(f"{kind}-near", kind=kind, classes=("a", "b"))(lambda root: made(1))
+    bench.task(f"{kind}-mine", kind=kind, classes=("a", "b"))(lambda root: made(2))
+    suite = {
+        "name": "kinds", "backbones": [{"backbone": "mlp", "widths": [16, 16]}], "strategies": ["feature-extraction"],
+        "target_sizes": [60], "seeds": 1, "statistics": {"margin": 0.1},
+        "pairs": [{"target": f"{kind}-mine", "source": f"{kind}-near"}],
+        "recipe": {"steps": 5, "checkpoints": 1}, "source_recipe": {"steps": 300, "learning_rates": [0.05]},
+    }  # fmt: skip
+    row = bench.run(suite, tmp_path / "run", jobs=0).set_index("strategy").loc["feature-extraction"]
+    assert row["status"] == "ok", row["error"]
+    assert row["metric"] == better
+    assert row["head_strength"] in (1, 0.01, 0.0001)
+    assert row["test_score"] > 0.9

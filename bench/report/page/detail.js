@@ -105,6 +105,7 @@ async function trialPage(host, which) {
       ["seconds", short(row.seconds, 3)], ["parameters trained", row.trainable_parameters === null ? null : row.trainable_parameters.toLocaleString("en")],
       ...similarity(row), ...others(row),
     ]),
+    ...(await classTable(row, index)),
     el("h3", {}, "Learning curve"), await curves(row, index, ok),
     el("h3", {}, "Recipe"), ...recipe(row, suite),
     el("h3", {}, "Run exactly this again"), ...again(row, suite),
@@ -121,7 +122,7 @@ function similarity(row) {
 }
 
 // Columns that have no place of their own on the page: whatever a later version or a plug-in adds.
-const PLACED = new Set("metric metric_unit test_score val_score pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate steps best_step cut seconds trainable_parameters source_accuracy standardised_by validation n_test majority_accuracy context error traceback key".split(" "));
+const PLACED = new Set("metric metric_unit test_score val_score pair suite source target backbone strategy transfer_depth frozen_depth weighting target_size seed source_seed status test_accuracy test_loss val_accuracy val_loss learning_rate head_strength steps best_step cut seconds trainable_parameters source_accuracy standardised_by validation n_test majority_accuracy context error traceback key".split(" "));
 function others(row) {
   const measured = new Set(meta.measures.flatMap((m) => [m.name, `${m.name}_low`, `${m.name}_high`]));
   return Object.entries(row).filter(([name]) => !PLACED.has(name) && !measured.has(name)).map(([name, value]) => [words(name), typeof value === "number" ? short(value) : value]);
@@ -134,12 +135,25 @@ async function failure(row) {
   return parts;
 }
 
+async function classTable(row, index) {
+  const kept = meta.chunk && (await load(`classes-data-${Math.floor(index / meta.chunk)}`))[index % meta.chunk];
+  if (!kept) return [];
+  const found = Object.entries(kept);
+  const names = meta.tasks[row.target]?.classes ?? [];
+  const head = ["class", ...found.map(([name]) => name.replaceAll("-", " "))].map((name, i) => el("th", { class: i ? "number" : null }, name));
+  const lines = found[0][1].map((_, k) => el("tr", {}, el("td", {}, String(names[k] ?? k)), ...found.map(([, values]) => el("td", { class: "number" }, short(values[k], 4)))));
+  return [el("h3", {}, "Class by class"), el("div", { class: "wide" }, el("table", { "aria-label": "Class by class" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...lines)))];
+}
+
 async function curves(row, index, ok) {
   if (!meta.chunk) return el("p", { class: "none" }, "These are committed rows, which hold no curves; the run folder's ledger has them.");
   const points_ = (await load(`curves-data-${Math.floor(index / meta.chunk)}`))[index % meta.chunk];
   if (!points_ || !points_.length) return el("p", { class: "none" }, ok ? "Nothing was trained, so there is no curve." : "It failed before there was a curve.");
   const rates = [...new Set(points_.map((p) => p[0]))];
-  const lines = (column) => rates.map((rate) => ({ name: `rate ${short(rate)}${rate === row.learning_rate ? " (chosen)" : ""}`, chosen: rate === row.learning_rate, points: points_.filter((p) => p[0] === rate && p[column] !== null).map((p) => [p[1], p[column]]) }));
+  // A head that was solved has a point a strength, over the evaluations that it took; to the four digits of a curve.
+  const solved = row.learning_rate === null && row.head_strength !== null && row.head_strength !== undefined;
+  const isChosen = (rate) => (solved ? Math.abs(rate / row.head_strength - 1) < 1e-3 : rate === row.learning_rate);
+  const lines = (column) => rates.map((rate) => ({ name: `${solved ? "strength" : "rate"} ${short(rate)}${isChosen(rate) ? " (chosen)" : ""}`, chosen: isChosen(rate), points: points_.filter((p) => p[0] === rate && p[column] !== null).map((p) => [p[1], p[column]]) }));
   const scale = scaleOf(row);
   return el("div", { class: "charts" }, lineChart(`validation ${scale.label}`, lines(4), (v) => (scale.bounded ? `${Math.round(1000 * v) / 10} %` : short(v, 6))), lineChart("validation loss", lines(3), (v) => short(v)), lineChart("training loss", lines(2), (v) => short(v)));
 }
@@ -179,7 +193,7 @@ function ticks(low, high, most) {
 function recipe(row, suite) {
   const said = [
     ["strategy", row.strategy], ["blocks transferred (n)", row.transfer_depth], ["blocks frozen at the end (f)", row.frozen_depth], ["weighting", row.weighting],
-    ["learning rate chosen", short(row.learning_rate)], ["steps taken", row.steps], ["step kept", row.best_step], ["validation data", row.validation], ["tables standardised by", row.standardised_by], ["cut", row.cut],
+    ["learning rate chosen", short(row.learning_rate)], ["L2 strength of the solved head", short(row.head_strength)], ["steps taken", row.steps], ["step kept", row.best_step], ["validation data", row.validation], ["tables standardised by", row.standardised_by], ["cut", row.cut],
   ];
   const table = (values) => list(Object.entries(values).map(([name, value]) => [words(name), Array.isArray(value) ? value.map(String).join(", ") || "none" : String(value ?? "none")]));
   if (!suite.recipe) return [list(said), el("p", { class: "none" }, `The rest of the recipe is in the suite file (${suite.file || "unknown"}); these results hold no copy of it.`)];
