@@ -451,7 +451,7 @@ class Plan:
             return [UNIFORM]
         card = self.card(source)
         known = [(label, spec) for label, spec in self.weightings.items()]
-        return [label for label, spec in known if card is None or spec.applies(card.n_harmful, card.n_domains)]
+        return [label for label, spec in known if card is None or spec.applies(card)]
 
     def _learns(self, block: Block) -> bool:
         """Whether the source models of a block differ from size to size and from trial to trial."""
