@@ -138,9 +138,6 @@ class Runner:
         key = (fingerprint, target.shape, network.mean, network.std, by)
         return self._data.get(key, lambda: prepare(network, target, self.device, fingerprint, self.memory, by))
 
-    def _layout(self, backbone: int, shape: tuple[int, ...], strategy: Strategy | None = None) -> Layout:
-        return Layout(self.plan.lanes(backbone, shape, strategy), self.memory)
-
     # --- units of work: each returns records for the ledger -----------------------------------------
 
     @torch.no_grad()
@@ -150,7 +147,8 @@ class Runner:
             self.source(unit.model)
             return
         spec, shape = self.plan.backbones[unit.backbone], self.plan.input_shape(unit.target)
-        network = build(spec.name, shape, len(self.plan.classes(unit.target)), 0, 0, **spec.arguments).eval()
+        head = partial(head_of(self.plan.kind(unit.target)).module, classes=self.plan.classes(unit.target))
+        network = build(spec.name, shape, head, 0, 0, **spec.arguments).eval()
         if network.depth != spec.depth:
             raise DataError(f'backbone "{spec.name}" has {network.depth} blocks, but was declared with {spec.depth}')
         cards = [self.plan.card(name) for name in (unit.target, *self.plan.targets[unit.target])]
@@ -169,7 +167,8 @@ class Runner:
     def train_sources(self, models: Sequence[SourceModel]) -> list[dict[str, Any]]:
         """Train and keep source models of one shape."""
         how = self.plan.source_method(models[0].source)
-        layout = Layout(self.plan.lanes(models[0].backbone, models[0].shape, how=how), self.memory)
+        first = models[0]
+        layout = Layout(self.plan.lanes(first.backbone, first.shape, how=how, task=first.source), self.memory)
         with computing(self.plan.suite.precision, self.device):
             found = train_sources(self.plan, models, self.task, self.device, layout)
         records = []
@@ -232,7 +231,8 @@ class Runner:
         shape = plan.input_shape(first.target)
         target = self.task(first.target, shape, plan.standardised_by(first.target, first.target))
         strategy, fitted = plan.strategy(first), [Fitted() for _ in trials]
-        layout, judge = self._layout(first.backbone, shape, strategy), self._judge(target)
+        layout = Layout(plan.lanes(first.backbone, shape, strategy, task=first.target), self.memory)
+        judge = self._judge(target)
         lanes = [self._lane(trial, target) for trial in trials]
         untouched = min((phase.freeze for phase in strategy.path), default=strategy.transfer)
         with computing(plan.suite.precision, self.device):
@@ -361,7 +361,7 @@ class Runner:
             "seconds": seconds,
             **self._of_source(trial, fitted),
         }
-        detail = {"curve": [[*point[:4], storable(point[4])] for point in fitted.curve]}
+        detail = {"curve": [[*map(storable, point)] for point in fitted.curve]}
         if look.by_class:
             detail["by_class"] = {name: [_rounded(v) for v in values] for name, values in look.by_class.items()}
         detail |= {} if tested.correct is None else {"correct": pack(tested.correct)}

@@ -237,7 +237,8 @@ def load_source(plan: Plan, model: SourceModel, folder: Path, device: torch.devi
             raise ValueError(f"it is the model {described['key']}, put in the place of another")
         if described.get("digest", found := _content_digest(described, state)) != found:
             raise ValueError("its content is not what was written")
-        network = build(spec.name, model.shape, len(described["classes"]), 0, 0, **spec.arguments)
+        head = partial(head_of(plan.kind(model.source)).module, classes=described["classes"])
+        network = build(spec.name, model.shape, head, 0, 0, **spec.arguments)
         network.load_state_dict(state)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DataError(f"source model {path} is missing or damaged: {error}") from error

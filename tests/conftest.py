@@ -24,9 +24,9 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _nothing_stays_registered():
     """Take out again what a test registers, so that none depends on which others ran before it in its process."""
-    from bench.registry import ADAPTATIONS, BACKBONES, CHANGES, MEASURES, STRATEGIES, TASKS, WEIGHTINGS
+    from bench import registry
 
-    kinds = (TASKS, CHANGES, BACKBONES, STRATEGIES, ADAPTATIONS, WEIGHTINGS, MEASURES)
+    kinds = [found for found in vars(registry).values() if isinstance(found, registry.Registry)]
     before = [set(kind._entries) for kind in kinds]
     yield
     for kind, known in zip(kinds, before, strict=True):

@@ -47,8 +47,8 @@ def layout(plan: Plan) -> str:
     """Say how many trainings share a stack, and in which precision they compute."""
     said = []
     for index, spec in enumerate(plan.backbones):
-        for shape in sorted({plan.input_shape(target) for target in plan.targets}):
-            lanes = plan.lanes(index, shape)
+        for shape, target in sorted({plan.input_shape(target): target for target in plan.targets}.items()):
+            lanes = plan.lanes(index, shape, task=target)
             many = f"{lanes} side by side" if lanes > 1 else "one by one"
             said.append(f"{spec.label} on {' x '.join(map(str, shape))} {many}")
     return f"trainings: {', '.join(said)}; {plan.suite.precision}"

@@ -23,12 +23,15 @@ class Batch(Protocol):
 
     Attributes
     ----------
+    inputs : Tensor, shape (N, ...), or a mapping of tensors
+        What goes into the first block that is not frozen.
     targets : Tensor, shape (N, ...)
         As the head takes them; of unlabelled examples there are none.
     outputs : Tensor, shape (N, K)
         Of the head for these examples: that of their own task.
     """
 
+    inputs: Any
     targets: Any
     outputs: Any
 
@@ -39,7 +42,10 @@ class Batch(Protocol):
         """
 
     def loss(self) -> Tensor:
-        """Return the head's mean loss; of a source's examples weighted as the suite's `weighting` says."""
+        """Return the head's mean loss, or the sum of those that the network returns, where the head has none.
+
+        A source's examples are weighted as the suite's `weighting` says.
+        """
 
     def losses(self) -> Tensor:
         """Return the head's loss of each example, shape (N,)."""
@@ -124,6 +130,12 @@ class Step(Training, Protocol):
     batch: Batch
     sources: Sequence[Batch]
     unlabelled: Batch
+
+    def outputs_of(self, inputs: Any) -> Any:
+        """Return the network's outputs for other inputs than the batch's, of its form (:attr:`Batch.inputs`)."""
+
+    def loss_of(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the head's mean loss of other outputs than the batch's."""
 
 
 class Method(ABC):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.base import MULTI, SINGLE, Metric, Truth, columns_of, metric
+from bench.metrics.base import MULTI, SINGLE, OverClasses, Truth, columns_of, metric
 
 
 @metric("auroc")
-class AUROC(Metric):
+class AUROC(OverClasses):
     """Area under the ROC curve; of more than two classes, and of labels, the mean of each against the rest.
 
     The mean is over the classes or labels that occur; of two classes both have the same area.
@@ -17,11 +17,6 @@ class AUROC(Metric):
     kinds = (SINGLE, MULTI)
     bounded = True
     label = "AUROC"
-
-    def score(self, truth: Truth) -> float:
-        """Return the area, a fraction; 0.5 is chance."""
-        values = self.per_class(truth)
-        return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
     def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
         """Say where there is nothing to tell apart: every test example is of one class, or alike in every label."""
@@ -35,16 +30,23 @@ class AUROC(Metric):
 
     def per_class(self, truth: Truth) -> np.ndarray:
         """Return the area of each class or label against the rest; NaN where it has all examples or none."""
-        from scipy.stats import rankdata
+        values = np.full(len(truth.classes), np.nan)
+        if truth.finite:
+            columns, scores = truth.columns, truth.scores if truth.targets.ndim > 1 else _log_odds(truth.scores)
+            for k in np.nonzero(_both(columns))[0]:
+                values[k] = _area(scores[:, k], columns[:, k])
+        return values
 
-        if not truth.finite:
-            return np.full(len(truth.classes), np.nan)
-        columns, scores = truth.columns, truth.scores if truth.targets.ndim > 1 else _log_odds(truth.scores)
-        # The share of pairs in order, by ranks (Mann and Whitney): one sort for all classes.
-        positive = columns.sum(axis=0)
-        pairs = positive * (len(columns) - positive)
-        ahead = (rankdata(scores, axis=0) * columns).sum(axis=0) - positive * (positive + 1) / 2
-        return np.where(pairs > 0, ahead / np.maximum(pairs, 1), np.nan)
+
+def _area(scores: np.ndarray, there: np.ndarray) -> float:
+    """Return the share of pairs of a positive and a negative example that are in order, ties counted half.
+
+    By the positives' ranks (Mann and Whitney, 1947): quick enough for every trial.
+    """
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    positive = int(there.sum())
+    return float((ranks[place[there]].sum() - positive * (positive + 1) / 2) / (positive * (len(there) - positive)))
 
 
 def _both(columns: np.ndarray) -> np.ndarray:
@@ -54,8 +56,6 @@ def _both(columns: np.ndarray) -> np.ndarray:
 
 def _log_odds(scores: np.ndarray) -> np.ndarray:
     """Order examples by each class's log odds, as by its probability; near 1 probabilities are no longer told apart."""
-    from scipy.special import logsumexp
-
     scores = np.asarray(scores, dtype=np.float64)
     if scores.shape[1] < 2:
         return scores
@@ -64,5 +64,6 @@ def _log_odds(scores: np.ndarray) -> np.ndarray:
     row, top = np.arange(len(scores)), scores.argmax(axis=1)
     others = scores.copy()
     others[row, top] = -np.inf
-    rest[row, top] = logsumexp(others, axis=1)
+    largest = others.max(axis=1)
+    rest[row, top] = largest + np.log(np.exp(others - largest[:, None]).sum(axis=1))
     return scores - rest

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.base import MULTI, Metric, Truth, metric
+from bench.metrics.base import MULTI, OverClasses, Truth, metric
 
 
 @metric("mean-average-precision")
-class MeanAveragePrecision(Metric):
+class MeanAveragePrecision(OverClasses):
     """Mean over the labels that occur of average precision, the area under precision against recall in steps."""
 
     kinds = (MULTI,)
     bounded = True
     label = "mean average precision"
-
-    def score(self, truth: Truth) -> float:
-        """Return it, a fraction; ranking at random gives about the share of examples that have a label."""
-        values = self.per_class(truth)
-        return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
     def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
         """Say where no label occurs."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.base import SINGLE, Metric, Truth, metric
+from bench.metrics.base import SINGLE, OverClasses, Truth, metric
 
 
 @metric("balanced-accuracy")
-class BalancedAccuracy(Metric):
+class BalancedAccuracy(OverClasses):
     """Mean recall over the classes that occur, so that a rare class counts as much as a frequent one."""
 
     kinds = (SINGLE,)
     bounded = True
     label = "balanced accuracy"
-
-    def score(self, truth: Truth) -> float:
-        """Return the mean recall, a fraction."""
-        return float(np.nanmean(self.per_class(truth)))
 
     def per_class(self, truth: Truth) -> np.ndarray:
         """Return the recall of each class; NaN where the class has no example."""

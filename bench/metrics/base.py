@@ -101,6 +101,24 @@ class Metric(ABC):
         return None
 
 
+class OverClasses(Metric):
+    """A metric that is the mean over the classes, labels or regressed values for which it is defined."""
+
+    def score(self, truth: Truth) -> float:
+        """Return the mean of :meth:`per_class`."""
+        return self.average(self.per_class(truth))
+
+    @staticmethod
+    def average(values: np.ndarray) -> float:
+        """Return the mean of the values that are defined; NaN where none is."""
+        known = values[~np.isnan(values)]
+        return float(np.mean(known)) if len(known) else float("nan")
+
+    @abstractmethod
+    def per_class(self, truth: Truth) -> np.ndarray:
+        """Return one value a class, label or regressed value, shape (K,), NaN where undefined."""
+
+
 def metric(name: str, *, version: int = 1) -> Callable[[type], type]:
     """Register a subclass of :class:`Metric` under `name` (decorator).
 

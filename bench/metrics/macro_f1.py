@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.base import MULTI, SINGLE, Metric, Truth, metric
+from bench.metrics.base import MULTI, SINGLE, OverClasses, Truth, metric
 
 
 @metric("macro-f1")
-class MacroF1(Metric):
+class MacroF1(OverClasses):
     """Mean over the classes or labels that occur of F1, the harmonic mean of precision and recall."""
 
     kinds = (SINGLE, MULTI)
     bounded = True
     label = "macro-F1"
-
-    def score(self, truth: Truth) -> float:
-        """Return the mean F1, a fraction."""
-        values = self.per_class(truth)
-        return float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
 
     def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
         """Say where no label occurs."""

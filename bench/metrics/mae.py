@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.base import REGRESSION, Metric, Truth, metric
+from bench.metrics.base import REGRESSION, OverClasses, Truth, metric
 
 
 @metric("mae")
-class MAE(Metric):
+class MAE(OverClasses):
     """Minus the mean absolute error, in the target's unit; of several values, the mean of theirs."""
 
     kinds = (REGRESSION,)
     bounded = False
     unit = ""
     label = "minus MAE"
-
-    def score(self, truth: Truth) -> float:
-        """Return minus the error, at most 0."""
-        return float(np.mean(self.per_class(truth)))
 
     def per_class(self, truth: Truth) -> np.ndarray:
         """Return that of each regressed value."""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.base import REGRESSION, Metric, Truth, columns_of, metric
+from bench.metrics.base import REGRESSION, OverClasses, Truth, columns_of, metric
 
 
 @metric("r2")
-class R2(Metric):
+class R2(OverClasses):
     """Coefficient of determination: 1 less the share of the variance that is left; of several values, their mean."""
 
     kinds = (REGRESSION,)
     bounded = False  # from below
     unit = "R2"
     label = "R2"
-
-    def score(self, truth: Truth) -> float:
-        """Return it, at most 1; always predicting the test set's mean gives 0."""
-        return float(np.mean(self.per_class(truth)))
 
     def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
         """Say where a value is the same for every test example."""

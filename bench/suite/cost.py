@@ -97,7 +97,7 @@ class Shape:
 def trial_shapes(plan: Plan, target: str, backbone: int, strategy: Strategy) -> Callable[[int], Shape]:
     """Return the function from a target size, in examples in all (0: not known), to a trial's shape."""
     card, inputs = plan.card(target), plan.input_shape(target)
-    lanes = _lanes(plan, backbone, inputs, strategy)
+    lanes = plan.lanes(backbone, inputs, strategy, task=target) if inputs else 1
     common = ("trial", plan.backbones[backbone].label, lanes, _values(plan, inputs))
     tested = card.n_test if card else NOMINAL_EXAMPLES
     if not strategy.trained:
@@ -120,16 +120,14 @@ def source_shape(plan: Plan, model: SourceModel) -> Shape:
     """Return the shape of training a source model."""
     card, inputs, label = plan.card(model.source), model.shape, plan.backbones[model.backbone].label
     size, tested = (card.n_train, card.n_test) if card else (0, NOMINAL_EXAMPLES)
-    common = ("source", label, _lanes(plan, model.backbone, inputs), _values(plan, inputs), ((0, 1.0),))
+    how = plan.source_method(model.source)
+    lanes = plan.lanes(model.backbone, inputs, how=how, task=model.source) if inputs else 1
+    common = ("source", label, lanes, _values(plan, inputs), ((0, 1.0),))
     work, spec = _work(plan.suite.source_recipe, 1.0, size, tested), plan.weightings[model.weighting]
     if model.meta is None or spec.learns_from != "labels":
         return Shape(*common, *work)
     beside = min(spec.arguments.get("meta_batch") or plan.suite.recipe.batch_size, model.meta.size)
     return Shape(*common, *work, beside, spec.label)
-
-
-def _lanes(plan: Plan, backbone: int, inputs: tuple[int, ...], strategy: Strategy | None = None) -> int:
-    return plan.lanes(backbone, inputs, strategy) if inputs else 1
 
 
 def _work(recipe: Recipe, budget: float, size: int, tested: int) -> tuple[int, int, int]:

@@ -71,7 +71,7 @@ def _enough(lanes: int, starts: dict, source: str | None) -> bool:
 
 
 def _lanes(plan: Plan, trial: Trial) -> int:
-    return plan.lanes(trial.backbone, plan.input_shape(trial.target))
+    return plan.lanes(trial.backbone, plan.input_shape(trial.target), task=trial.target)
 
 
 def _groups(plan: Plan, trials: list[Trial], start: int) -> Iterator[Group]:
@@ -80,7 +80,7 @@ def _groups(plan: Plan, trials: list[Trial], start: int) -> Iterator[Group]:
         alike.setdefault(shared(plan, trial), []).append(trial)
     for found in alike.values():
         first = found[0]
-        lanes = plan.lanes(first.backbone, plan.input_shape(first.target), plan.strategy(first))
+        lanes = plan.lanes(first.backbone, plan.input_shape(first.target), plan.strategy(first), task=first.target)
         for stack in _stacks(found, lambda trial: place_of(plan, trial), lanes):
             yield Group(stack, start)
 
@@ -105,7 +105,9 @@ def pack_models(plan: Plan, models: Iterable[SourceModel]) -> Iterator[Group]:
         alike.setdefault(shape, []).append(model)
     stacks: list[tuple[SourceModel, ...]] = []
     for found in alike.values():
-        lanes = plan.lanes(found[0].backbone, found[0].shape, how=plan.source_method(found[0].source))
+        first = found[0]
+        how = plan.source_method(first.source)
+        lanes = plan.lanes(first.backbone, first.shape, how=how, task=first.source)
         stacks += _stacks(found, lambda model: place_of(plan, model), lanes)
     # The large ones first, so that none of them is left for one worker while the others wait.
     for number, stack in enumerate(sorted(stacks, key=len, reverse=True)):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError, Problem
 from bench.identity import digest
 from bench.model_files import file_digest
+from bench.registry import HEADS
 from bench.suite.choices import read_method
 from bench.suite.metrics import kind_of, metric_identity
 from bench.suite.model import Suite, size_in_all
@@ -275,10 +276,20 @@ class Plan:
         identity = [card.fingerprint, card.version, meta.size, meta.seed, recipe.validation_label, recipe.batch_size]
         return identity + (self.transform(meta.target, meta.target) or [])
 
-    def lanes(self, backbone: int, shape: tuple[int, ...], strategy: Strategy | None = None, how: How = PLAIN) -> int:
-        """Return how many trainings of a backbone (with a strategy, or a method) on inputs of a shape share a stack."""
+    def lanes(
+        self, backbone: int, shape: tuple[int, ...], strategy: Strategy | None = None, how: How = PLAIN,
+        task: str | None = None,
+    ) -> int:  # fmt: skip
+        """Return how many trainings of a backbone (with a strategy, or a method) on inputs of a shape share a stack.
+
+        Parameters
+        ----------
+        task : str, optional
+            Whose targets are learned: not all kinds have heads that can be stacked.
+        """
         choices = [how] if strategy is None else [strategy.adapt, strategy.how]
-        if not all(choice.lanes for choice in choices):
+        heads = [] if task is None else [HEADS.get(self.kind(task)).function]
+        if not all(choice.lanes for choice in (*choices, *heads)):
             return 1
         return self.backbones[backbone].lanes(self.suite.lanes, shape, self.machine)
 
@@ -455,7 +466,7 @@ class Plan:
 
     def kind(self, target: str) -> str:
         """Return what the targets of a task are, single labels while its data have not been read."""
-        return getattr(self.card(target), "kind", "single-label")
+        return kind_of(self.card(target))
 
     def strategy(self, trial: Trial) -> Strategy:
         """Return the strategy of a trial."""

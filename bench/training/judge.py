@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.heads.base import SINGLE_LABEL, Head, head_of
-from bench.metrics.base import Metric, Truth, of_kind
+from bench.metrics.base import Metric, OverClasses, Truth, of_kind
 from bench.registry import METRICS
 from bench.schema import ACCURACY
 
@@ -98,9 +98,16 @@ class Judge:
         for lane, truth in zip(chosen, self._truths(outputs, targets, chosen), strict=True):
             # What torch says of accuracy is what validation says: their sums are rounded alike.
             plain = {ACCURACY: accuracies[lane]} if self.head.kind == SINGLE_LABEL else {}
-            scores = {name: plain[name] if name in plain else self._score(name, truth) for name in names}
-            score = scores.get(self.metric, NOTHING)
-            found[lane] = Look(score, losses[lane], accuracies[lane], scores, self._by_class(names, truth))
+            by_class = {name: _asked(name, lambda metric, truth=truth: metric.per_class(truth)) for name in names}
+            scores = {
+                name: plain[name] if name in plain else self._score(name, truth, by_class[name]) for name in names
+            }
+            kept = {
+                name: values
+                for name, values in by_class.items()
+                if values is not None and (name == self.metric or len(self.classes) <= MANY)
+            }
+            found[lane] = Look(scores.get(self.metric, NOTHING), losses[lane], accuracies[lane], scores, kept)
         return found
 
     def _accuracy(self, outputs: Tensor, targets: Tensor) -> list[float]:
@@ -127,21 +134,17 @@ class Judge:
         parts = ([_plain(part[lane]) for lane in lanes] for part in (targets, predicted, scores))
         return [Truth(*values, self.classes) for values in zip(*parts, strict=True)]
 
-    def _score(self, name: str, truth: Truth) -> float:
-        """Return a score.
+    def _score(self, name: str, truth: Truth, values: np.ndarray | None = None) -> float:
+        """Return a score; `values` are those of single classes, where they are known.
 
         Raises
         ------
         BenchError
             When a plug-in's metric raises.
         """
+        if values is not None and METRICS.get(name).function.score is OverClasses.score:
+            return OverClasses.average(values)
         return float(_asked(name, lambda metric: metric.score(truth)))
-
-    def _by_class(self, names: Sequence[str], truth: Truth) -> dict[str, np.ndarray]:
-        if len(self.classes) > MANY:
-            names = [name for name in names if name == self.metric]
-        found = {name: _asked(name, lambda metric: metric.per_class(truth)) for name in names}
-        return {name: values for name, values in found.items() if values is not None}
 
 
 def _asked(name: str, ask: Any) -> Any:

@@ -272,6 +272,7 @@ def evaluate(
         for lane, look in judge.test(output, rows.y, part, chosen).items():
             i = placed[lane]
             right = predicted[lane] == rows.y[lane] if head.kind == SINGLE_LABEL else None
-            kept = head.scores(output[lane : lane + 1].float())[0].half().cpu() if scores else None
+            wanted = scores and isinstance(output, Tensor)
+            kept = head.scores(output[lane : lane + 1].float())[0].half().cpu() if wanted else None
             results[i] = Tested(look, predicted[lane], right, kept)
     return [results[i] for i in range(len(lanes))]

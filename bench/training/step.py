@@ -81,6 +81,11 @@ class Batch:
         return self._stack.with_lanes(module(self._reach(network.depth)))
 
     @property
+    def inputs(self) -> Any:
+        """What goes into the first block that is not frozen."""
+        return self._course.plain(self._stack.by_lane(self._found[0]))
+
+    @property
     def targets(self) -> Any:
         """Targets as the head takes them."""
         return self._course.plain(self._found[1])
@@ -100,6 +105,8 @@ class Batch:
         course = self._course
         if course.weighted is not None and course.weighs(self._beside):
             return course.plain(course.weighted(course.looks, course.number, course.rates))
+        if not self._head.has_loss:
+            return course.plain(sum(self.returned().values()).unsqueeze(0))
         return course.plain(self._head.loss(self._outputs, self._found[1]))
 
     def losses(self) -> Tensor:
@@ -111,7 +118,8 @@ class Batch:
         module = self._stack.network.head
         if not hasattr(module, "losses"):
             raise BenchError(f"the network returns no losses: its head is {type(module).__name__}, without `losses`")
-        return module.losses(self._reach(self._stack.depth), self._course.plain(self._found[1]))
+        # Of one network: heads whose losses are their own are never stacked.
+        return module.losses(self._reach(self._stack.depth), self._found[1][0])
 
     @torch.no_grad()
     def source_features(self, block: int | None = None) -> Any:
@@ -256,6 +264,18 @@ class Course:
         if self._generator is None:
             self._generator = torch.Generator().manual_seed(derive("method", *self._lanes[0].identity, *self._purpose))
         return self._generator
+
+    def outputs_of(self, inputs: Any) -> Any:
+        """Return outputs for what goes into the first block that is not frozen."""
+        laned = inputs if self.how.lanes else inputs.unsqueeze(0)
+        return self.plain(self.stack.outputs(self.stack.arrange(laned), self._depth))
+
+    def loss_of(self, outputs: Any, targets: Any) -> Tensor:
+        """Return the head's mean loss of outputs."""
+        head = self.looks[0].rows.head
+        if self.how.lanes:
+            return head.loss(outputs, targets)
+        return head.loss(outputs.unsqueeze(0), targets.unsqueeze(0))[0]
 
     def copied(self) -> list[Moved]:
         """Return the copied parameters that train."""

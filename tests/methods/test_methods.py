@@ -173,21 +173,12 @@ def test_what_is_seen_beside_moves_no_running_statistics():
 # The seam: what a plug-in's method may do.
 
 
-@pytest.fixture
-def registered():
-    """Register methods under names that are forgotten afterwards."""
-    known = set(METHODS._entries)
-    yield
-    for name in set(METHODS._entries) - known:
-        del METHODS._entries[name]
-
-
 def made(cls, name="mine", **options):
     bench.method(name, **options)(cls)
     return read_method(name)
 
 
-def test_finish_changes_what_is_kept_and_not_how_training_goes_on(registered):
+def test_finish_changes_what_is_kept_and_not_how_training_goes_on():
     """Interpolation of weights: the kept model lies halfway, whatever the number of looks on the way."""
 
     class Halfway(bench.Method):
@@ -210,7 +201,7 @@ def test_finish_changes_what_is_kept_and_not_how_training_goes_on(registered):
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_a_method_sees_features_source_and_labelled_examples(registered):
+def test_a_method_sees_features_source_and_labelled_examples():
     seen = {}
 
     class Looks(bench.Method):
@@ -236,7 +227,22 @@ def test_a_method_sees_features_source_and_labelled_examples(registered):
     assert seen["source"] == (seen["shapes"][1], (24, 3))
 
 
-def test_rates_by_name(registered):
+@pytest.mark.parametrize("lanes", [False, True])
+def test_a_method_may_run_the_network_on_other_inputs(lanes):
+    """Given the batch's own inputs and targets, that is the plain loss."""
+
+    class Again(bench.Method):
+        def loss(self, step):
+            return step.loss_of(step.outputs_of(step.batch.inputs), step.batch.targets)
+
+    again, plain = ([lane_of(how, seed) for seed in range(2)] for how in (made(Again, lanes=lanes), PLAIN))
+    for lanes_ in (again, plain):
+        fit(lanes_, (Phase(1),), FEW, Layout(2 if lanes else 1))
+    for a, b in zip(again, plain, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(values(a.network), values(b.network), strict=True))
+
+
+def test_rates_by_name():
     class Slow(bench.Method):
         def rate(self, name):
             return 0.0 if name.startswith("blocks.conv2") else 2.0 if name.startswith("head") else 1.0
@@ -261,7 +267,7 @@ def test_rates_by_name(registered):
         (lambda step: [][1], 'method "mine": IndexError'),
     ],
 )
-def test_mistakes_of_a_method_are_said(registered, loss, said):
+def test_mistakes_of_a_method_are_said(loss, said):
     class Wrong(bench.Method):
         def loss(self, step):
             return loss(step)
@@ -270,7 +276,7 @@ def test_mistakes_of_a_method_are_said(registered, loss, said):
         fit([lane_of(made(Wrong))], (Phase(0),), ONE)
 
 
-def test_what_cannot_be_a_method_is_refused(registered):
+def test_what_cannot_be_a_method_is_refused():
     with pytest.raises(BenchError, match="decorate a subclass of bench"):
         bench.method("no")(int)
     with pytest.raises(BenchError, match="needs a method loss"):
@@ -285,7 +291,7 @@ def test_built_in_methods_keep_the_contract(name):
     assert check_method(METHODS.get(name)) == []
 
 
-def test_the_contract_finds_what_is_wrong(registered):
+def test_the_contract_finds_what_is_wrong():
     class Still(bench.Method):
         def loss(self, step):
             return 0.0 * step.batch.loss()

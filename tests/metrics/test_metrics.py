@@ -206,3 +206,18 @@ def test_a_model_that_diverged_has_no_score_that_reads_its_probabilities(kind, n
     broken = Truth(truth.targets, truth.predicted, np.full_like(truth.scores, np.nan), truth.classes)
     if name not in ("accuracy", "balanced-accuracy", "macro-f1"):
         assert np.isnan(score(name, broken))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**31), digits=st.integers(0, 3))
+def test_areas_are_scikit_learn_s_with_ties_too(seed, digits):
+    from sklearn.metrics import roc_auc_score
+
+    truth = multi(np.random.default_rng(seed), 30)
+    tied = Truth(truth.targets, truth.predicted, np.round(truth.scores, digits), truth.classes)
+    for k, value in enumerate(by_class("auroc", tied)):
+        there = tied.targets[:, k]
+        if there.any() and not there.all():
+            assert value == pytest.approx(roc_auc_score(there, tied.scores[:, k]), abs=1e-12)
+        else:
+            assert np.isnan(value)
