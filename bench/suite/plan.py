@@ -213,6 +213,8 @@ class Plan:
             "target": set(self.targets),
             "backbone": {spec.label for spec in self.backbones},
             "strategy": {s.name for row in self.strategies for s in row},
+            "method": {s.how.name for row in self.strategies for s in row},
+            "adapt": {s.adapt.name for row in self.strategies for s in row},
             "n": {str(s.transfer) for row in self.strategies for s in row},
             "f": {str(s.frozen) for row in self.strategies for s in row},
             "weighting": set(self.weightings),
@@ -418,8 +420,7 @@ class Plan:
         possible = self.zero_shot_possible(source, target)
         trained, untrained, examples = [], [], []
         for index, strategy in enumerate(self.strategies[backbone]):
-            chosen = selection.has_strategy(strategy.name, strategy.transfer, strategy.frozen)
-            if not (strategy.uses_source and chosen):
+            if not (strategy.uses_source and selection.has_strategy(strategy)):
                 continue
             if strategy.keep_head and not possible:
                 continue
@@ -440,7 +441,7 @@ class Plan:
         chosen = [
             index
             for index, strategy in enumerate(self.strategies[backbone])
-            if strategy.only_examples and selection.has_strategy(strategy.name, strategy.transfer, strategy.frozen)
+            if strategy.only_examples and selection.has_strategy(strategy)
         ]
         sizes = self._chosen_sizes(target, selection) if selection.has("weightings", UNIFORM) else []
         return (label, UNIFORM), chosen, sizes, False
