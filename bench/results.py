@@ -285,7 +285,7 @@ def load_correctness(folder: str | Path) -> dict[str, np.ndarray]:
     found = {}
     for record in read_records(folder):
         if record["kind"] == "trial" and record["row"]["status"] == "ok":
-            if record["row"].get("test_accuracy") is None:
+            if "metric" in record["row"] and record["row"].get("classes_predicted") is None:
                 continue  # of another kind than single labels: no example is right or wrong
             try:
                 found[record["key"]] = unpack(record["detail"]["correct"], record["row"]["n_test"])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MARGIN = 0.01  # of equivalence, where a metric is bounded: one point
+_MINUS = "minus "  # before the label of what is an error
 BY_LABELS = (ACCURACY, "balanced-accuracy", "macro-f1")
 _UNITS = {"": "units of the target"}
 
@@ -60,7 +61,9 @@ class Scale:
         """What an axis of scores on the test set is called."""
         if self.metric == ACCURACY:
             return "test accuracy, %"
-        return f"test {self.label}, %" if self.bounded else f"test {self.label}, {self.units}"
+        unit = "%" if self.bounded else self.units
+        name = f"minus test {self.error}" if self.error else f"test {self.label}"
+        return name if self.label == unit else f"{name}, {unit}"
 
     @property
     def factor(self) -> float:
@@ -85,8 +88,13 @@ class Scale:
     @property
     def gap_axis(self) -> str:
         """What an axis of gaps is called."""
-        by = "" if self.metric == ACCURACY or self.label == self.units else f" of {self.label}"
-        return f"gap{by} in {self.units}: above 0, transfer harms"
+        return f"{self.gap_name}: above 0, transfer harms"
+
+    @property
+    def gap_name(self) -> str:
+        """What a gap is called, with its unit: "gap in points", "gap in AUROC, points"."""
+        by = "" if self.metric == ACCURACY or self.label == self.units else f"{self.error or self.label}, "
+        return f"gap in {by}{self.units}"
 
     def signed(self, value: float, decimals: int = 1) -> str:
         """Write a gap as :meth:`gap` does, with a true minus."""
@@ -100,6 +108,17 @@ class Scale:
     def by_labels(self) -> bool:
         """Whether predicted labels alone make the score, so that predicting one class makes it a constant's."""
         return self.metric in BY_LABELS
+
+    @property
+    def error(self) -> str:
+        """What an error is called, whose score is minus its value; empty where the score is the value itself."""
+        return self.label.removeprefix(_MINUS) if self.label.startswith(_MINUS) else ""
+
+    def named(self, value: float) -> str:
+        """Write a score with its name, of an error its value; of accuracies the number alone."""
+        if self.error:
+            return f"{self.error} {self.score(-value)}"
+        return self.score(value) if self.metric == ACCURACY else f"{self.label} {self.score(value)}"
 
     def margin(self, value: float) -> str:
         """Write a margin of equivalence with its unit."""

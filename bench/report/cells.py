@@ -32,9 +32,8 @@ def gap_text(comparisons: pd.DataFrame, how: str = "") -> str:
 
 def _difference(scale: Scale) -> str:
     """Say what is taken from what; of an error, whose score is minus its value, the other way round."""
-    error = scale.label.removeprefix("minus ")
-    if error != scale.label:
-        return f"{error} after transfer minus {error} from scratch"
+    if scale.error:
+        return f"{scale.error} after transfer minus {scale.error} from scratch"
     return f"{scale.label} from scratch minus {scale.label} after transfer"
 
 

@@ -100,9 +100,8 @@ class Grid:
 
     @property
     def reached(self) -> str:
-        """What scratch reaches, as text: "87.0 %", "AUROC 91.2 %"."""
-        by = "" if self.scale.metric == ACCURACY else f"{self.scale.label} "
-        return by + self.scale.score(self.scratch[0])
+        """What scratch reaches, as text: "87.0 %", "AUROC 91.2 %", "MAE 3.2"."""
+        return self.scale.named(self.scratch[0])
 
     @property
     def groups(self) -> list[tuple[str, tuple[Head, ...]]]:

@@ -169,8 +169,8 @@ def _dress(figure: Figure, axes: np.ndarray, arms: pd.DataFrame, strategies: lis
     footnote(
         figure,
         f"Means and 95 % intervals over {counted_range(seeds, 'seed')}; depths chosen on validation data. Below: the "
-        f"multiple of scratch's data that reaches the same {scale.label}; hollow triangles: at least (up) or at most "
-        f"(down), beyond scratch's sizes.{majority_text(arms)}",
+        f"multiple of scratch's data that reaches the same {scale.error or scale.label}; hollow triangles: at least "
+        f"(up) or at most (down), beyond scratch's sizes.{majority_text(arms)}",
     )
     settle(figure, lambda: _name_lines(axes[0, -1], {SCRATCH, MAJORITY, *strategies}))
 

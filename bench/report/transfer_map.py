@@ -204,7 +204,7 @@ def _name_corners(axis: Axes, depth: int, cell: float, room: float) -> None:
 def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int, scale: Scale) -> str:
     """Say size, scratch, the majority class and seeds in the empty half of the panel; return that."""
     seeds, level = part.loc[~part["lost"], "n_seeds"], part[score_column(part, "scratch")].mean()
-    scratch = "" if level != level else f"\nscratch {scale.score(level)}"
+    scratch = "" if level != level else f"\nscratch {scale.named(level)}"
     majority = majority_of(part)
     trivial = "" if majority is None else f"\n{MAJORITY.partition(' ')[0]} {100 * majority:.1f} %"
     lines = f"{counted(size, 'label')}{scratch}{trivial}\n{counted_range(seeds, 'seed')}"
@@ -214,10 +214,11 @@ def _say(axis: Axes, part: pd.DataFrame, size: int, depth: int, scale: Scale) ->
 
 def _key(comparisons: pd.DataFrame, order: str | None, panels: int, lost: str, scale: Scale) -> str:
     """Explain colours, marks and blanks; `order` says how several sources are sorted."""
-    margin, by = margin_text(options_of(comparisons)["margin"], comparisons), scale.gap_axis.partition(":")[0]
+    margin, by = margin_text(options_of(comparisons)["margin"], comparisons), scale.gap_name
     sources = f"; sources {order}" if order and panels > 4 else ""
+    how = "transfer minus scratch" if scale.error else "scratch minus transfer"
     return (
-        f"{by} (scratch minus transfer): above 0, transfer harms{sources}\n"
+        f"{by} ({how}): above 0, transfer harms{sources}\n"
         f"{MARKS['negative']} negative, {MARKS['positive']} positive, {MARKS['equivalent']} equivalent within {margin}"
         + ("\n" if panels <= 4 else ", ")
         + f"no mark: inconclusive; ring: best; hatched: not run{lost}"

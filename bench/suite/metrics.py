@@ -9,15 +9,15 @@ from bench.errors import BenchError, Problem
 from bench.registry import HEADS, METRICS, Entry
 from bench.schema import ACCURACY
 from bench.suite.model import Suite
+from bench.trial import SINGLE_LABEL, Card
 
 if TYPE_CHECKING:
     from bench.suite.plan import Plan
-    from bench.trial import Card
 
 
 def kind_of(card: Card | None) -> str:
     """Return the kind of a task; that of most while its data have not been read."""
-    return getattr(card, "kind", "single-label")
+    return SINGLE_LABEL if card is None else card.kind
 
 
 def metric_of(suite: Suite, kind: str) -> Entry:

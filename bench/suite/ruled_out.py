@@ -57,7 +57,7 @@ def _inputs(plan: Plan, target: str, card: Card) -> list[Problem]:
         if weighting.learns_from == "inputs" and card.inputs:
             message = f"looks at inputs in one array, those of {target} are {mine}"
             found.append(Problem(f'weighting "{label}"', message))
-    for source in plan.targets[target]:
+    for source in plan.sources_of(target):
         other = plan.card(source)
         if other is not None and _kind_of(other) != mine:
             message = f"the source's inputs are {_kind_of(other)}, the target's {mine}"
@@ -122,7 +122,7 @@ def _methods(plan: Plan, target: str, card: Card) -> list[Problem]:
 def _source_methods(plan: Plan) -> list[Problem]:
     """Find sources that their method cannot train."""
     found = []
-    for source in dict.fromkeys(source for sources in plan.targets.values() for source in sources):
+    for source in plan.all_sources():
         card, how = plan.card(source), plan.source_method(source)
         if card is None:
             continue

@@ -111,7 +111,7 @@ def test_what_is_said_names_metric_and_unit():
     assert "-1.07 units of the target [-1.21, -0.92], positive" in said
     text = " ".join(format_table(table, "text").split())
     assert "Gap = MAE after transfer minus MAE from scratch, in units of the target" in text
-    assert "Scratch minus MAE -3.03" in text
+    assert "Scratch MAE 3.03" in text
     assert "within 0.2 units of the target" in text
 
 
@@ -216,3 +216,17 @@ def test_a_plug_in_s_metric_that_is_not_loaded_is_called_by_its_name():
     scale = scale_of(pd.DataFrame({"metric": ["profit"], "metric_unit": ["euros"], "ntg": [130.0]}))
     assert (scale.label, scale.units, scale.bounded, scale.step) == ("profit", "euros", False, 1000.0)
     assert scale.gap(130.0) == "+130"
+
+
+def test_errors_are_called_by_their_name_and_shown_as_they_are():
+    scale = Scale("mae", "", 10.0)
+    assert scale.named(-3.2) == "MAE 3.20"
+    assert scale.gap_axis == "gap in MAE, units of the target: above 0, transfer harms"
+    assert scale.axis == "minus test MAE, units of the target"
+    assert Scale("auroc").named(0.9) == "AUROC 90.0 %"
+    assert Scale("auroc").gap_axis == "gap in AUROC, points: above 0, transfer harms"
+    assert Scale("auroc").axis == "test AUROC, %"
+    assert Scale("r2", "R2").gap_axis == "gap in R2: above 0, transfer harms"
+    assert Scale().gap_axis == "gap in points: above 0, transfer harms"
+    assert Scale().axis == "test accuracy, %"
+    assert Scale().named(0.9) == "90.0 %"
