@@ -102,6 +102,8 @@ def default(part: Part) -> Values:
         "best": gap(best["ntg"]), "best.ci": interval(best["ntg_low"], best["ntg_high"]),
         "best.p": p_text(best["p_value"]), "best.p.corrected": p_text(best["p_holm"]),
         "best.verdict": str(best["verdict"]),
+        "best.strategy": f"{best['strategy']} $({best['transfer_depth']}, {best['frozen_depth']})$",
+        "best.source": str(best["source"]),
         "best.seeds": count(best["n_seeds"]), "family": count((table["target_size"] == small).sum()),
     }  # fmt: skip
     share = part.config["recipe"]["validation_share"]
@@ -214,14 +216,12 @@ def correlations(table: pd.DataFrame) -> Values:
 
 
 def _edges(rows: pd.DataFrame) -> Values:
-    """Say how often the ends of the grid of rates were chosen: the largest by features, the smallest by scratch."""
+    """Say how often scratch chose the smallest rate of the grid."""
     last = rows["target_size"].max()
-    features = pick(rows, strategy=FEATURES, target_size=last)["learning_rate"]
     longer = pick(rows, strategy="scratch-long", target_size=last)["learning_rate"]
     scratch = pick(rows, strategy="scratch", target_size=last)["learning_rate"]
     grid = rows["learning_rate"]
     return {
-        "edge.features": f"{100 * (features == grid.max()).mean():.0f}",
         "edge.scratch": f"{100 * (scratch == grid.min()).mean():.0f}",
         "edge.scratch-long": f"{100 * (longer == grid.min()).mean():.0f}",
     }
