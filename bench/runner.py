@@ -151,7 +151,7 @@ class Runner:
         network = build(spec.name, shape, head, 0, 0, **spec.arguments).eval()
         if network.depth != spec.depth:
             raise DataError(f'backbone "{spec.name}" has {network.depth} blocks, but was declared with {spec.depth}')
-        cards = [self.plan.card(name) for name in (unit.target, *self.plan.targets[unit.target])]
+        cards = [self.plan.card(name) for name in (unit.target, *self.plan.sources_of(unit.target))]
         ids = _largest([card for card in cards if card is not None])
         try:
             network(network.prepare(_trial_batch(shape, ids)))
@@ -296,18 +296,19 @@ class Runner:
     def _beside(self, trial: Trial, lane: Lane) -> None:
         """Give a lane what its method asks for: sources with heads for their labels, unlabelled examples, modules."""
         how = lane.how
-        if how.sources:
-            self._add_source(trial, lane)
+        for name in self.plan.members(trial.model.source) if how.sources else ():
+            self._add_source(trial, lane, name)
         if how.unlabelled:
             lane.unlabelled = self._unlabelled(trial, lane)
         identity = (lane.data.fingerprint, self.plan.backbones[trial.backbone].identity(), trial.seed)
         own_modules(lane, self.plan.classes(trial.target), *identity)
 
-    def _add_source(self, trial: Trial, lane: Lane) -> None:
+    def _add_source(self, trial: Trial, lane: Lane, name: str) -> None:
         """Let a lane see a source's examples, with a head for their labels."""
         model, recipe = trial.model, self.plan.suite.source_recipe
-        source = self.task(model.source, model.shape, model.standardised_by)
-        other = self._target_data(lane.network, model.source, source, model.standardised_by)
+        by = self.plan.standardised_by(name, trial.target)
+        source = self.task(name, model.shape, by)
+        other = self._target_data(lane.network, name, source, by)
         identity = (other.fingerprint, len(source.y), model.seed)
         pool, seed = Pool.of(source), model.seed
         examples = split_pool(pool, other.fingerprint, len(source.y), seed, recipe, source.classes).train
@@ -315,7 +316,7 @@ class Runner:
         add_head(lane.network, source_head(len(lane.sources)), other.head, source.classes,
                  derive("companion head", *identity))  # fmt: skip
         lane.sources += (stream,)
-        if lane.weigh is None and not trial.model.trained:
+        if not model.trained and name == model.source:
             spec = self.plan.weightings[model.weighting]
             lane.weigh = Weigh(spec, SourceFacts.of(source), None, True, (lane.data, lane.split.train))
 
@@ -374,7 +375,7 @@ class Runner:
             return {"source_accuracy": None}
         if not trial.model.trained:
             self._keep_weights(fitted.weights, trial.key)
-            return {"source_accuracy": None, **fitted.weights.summary()}
+            return {"source_accuracy": None, **(fitted.weights.summary() if fitted.weights else {})}
         source = self.source(trial.model)
         return {"source_accuracy": source.accuracy, **source.weights}
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-MAX_MODULE_LINES = 500
+MAX_MODULE_LINES = 600
 MAX_FUNCTION_LINES = 60
 
 # Group -> (its modules or packages, the groups that it may import). What those stand on is not implied.

@@ -75,7 +75,14 @@ def sound_part(suite: Suite) -> Suite | None:
 
 def pairs_of(suite: Suite, sound: Callable[[str], bool]) -> tuple[Pairs, ...]:
     """Return a suite's pairs without the tasks and models that are not sound."""
-    left = [(given.target, tuple(filter(sound, given.all_sources))) for given in suite.pairs if sound(given.target)]
+    left = [
+        (
+            given.target,
+            (*filter(sound, given.alone), *(names for names in given.sets.values() if all(map(sound, names)))),
+        )
+        for given in suite.pairs
+        if sound(given.target)
+    ]
     return tuple(Pairs(target=target, sources=sources) for target, sources in left if sources)
 
 

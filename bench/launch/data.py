@@ -121,7 +121,7 @@ def notes(plan: Plan, pools: Mapping[str, Pool]) -> list[str]:
     suite, said = plan.suite, {}
     for name in plan.tasks:
         recipes = [suite.recipe] if name in plan.targets else []
-        if any(name in sources for sources in plan.targets.values()):
+        if name in plan.all_sources():
             recipes.append(suite.source_recipe)
         for note in [*plan.card(name).notes, *_validation(plan, name, pools[name], recipes)]:
             said.setdefault(note, []).append(name)
@@ -163,11 +163,11 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
     from bench.training.protocol import split_pool
 
     problems = ruled_out(plan) + metric_problems(plan, {name: pool.test for name, pool in pools.items()})
-    for target, sources in plan.targets.items():
+    for target in plan.targets:
         card = plan.card(target)
         if card is None:
             continue
-        for source in sources:
+        for source in plan.sources_of(target):
             other = plan.card(source)
             why = problem(other.shape, plan.input_shape(target)) if other else None
             if why is None and other:
@@ -187,7 +187,7 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
                 except BenchError as error:
                     problems.append(Problem(f'target "{target}"', str(error)))
                     break
-    for source in dict.fromkeys(source for sources in plan.targets.values() for source in sources):
+    for source in plan.all_sources():
         card, pool, recipe = plan.card(source), pools.get(source), plan.suite.source_recipe
         if card and pool and recipe.validation == "given" and (why := _leak(card, pool)):
             problems.append(Problem(f'source "{source}"', why))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.errors import BenchError
 from bench.suite.plan import Plan
+from bench.trial import named_shapes, shape_text
 
 
 def choose_device(device: str) -> str:
@@ -47,8 +48,9 @@ def layout(plan: Plan) -> str:
     """Say how many trainings share a stack, and in which precision they compute."""
     said = []
     for index, spec in enumerate(plan.backbones):
-        for shape, target in sorted({plan.input_shape(target): target for target in plan.targets}.items()):
+        shapes = {plan.input_shape(target): target for target in plan.targets}
+        for shape, target in sorted(shapes.items(), key=lambda pair: (bool(named_shapes(pair[0])), pair)):
             lanes = plan.lanes(index, shape, task=target)
             many = f"{lanes} side by side" if lanes > 1 else "one by one"
-            said.append(f"{spec.label} on {' x '.join(map(str, shape))} {many}")
+            said.append(f"{spec.label} on {shape_text(shape)} {many}")
     return f"trainings: {', '.join(said)}; {plan.suite.precision}"

@@ -76,7 +76,7 @@ def tasks_of(plan: Plan, member: Trial | SourceModel | Measurement | Check) -> I
     model, target = (member, None) if isinstance(member, SourceModel) else (member.model, member.target)
     sees_source = isinstance(member, Trial) and plan.strategy(member).how.sources
     if model is member or isinstance(member, Measurement) or sees_source:
-        yield model.source
+        yield from plan.members(model.source)
         if model.standardised_by:
             yield model.standardised_by
     if model is member and model.meta:

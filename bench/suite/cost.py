@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.trial import named_shapes
+
 if TYPE_CHECKING:
     from bench.suite.count import Tally
     from bench.suite.model import Recipe
@@ -140,6 +142,8 @@ def _work(recipe: Recipe, budget: float, size: int, tested: int) -> tuple[int, i
 
 def _values(plan: Plan, inputs: tuple[int, ...]) -> int:
     side = plan.suite.image_size
+    if named := named_shapes(inputs):
+        return sum(prod(shape) for shape in named.values())
     return prod(inputs) if inputs else side * side if side else NOMINAL_VALUES
 
 

@@ -26,6 +26,7 @@ from bench.suite.weightings import UNIFORM, read_weightings
 _TABLES: dict[str, type[BaseModel]] = {
     "": Suite, "recipe": Recipe, "source_recipe": Recipe, "statistics": Statistics, "pairs": Pairs,
 }  # fmt: skip
+_ANY_DEPTH = 4  # what takes sources does so whatever the backbone
 MAX_SUITE_BYTES = 4_000_000
 MAX_DEPTH = 200  # tables within tables
 MAX_NUMBER = 2**64
@@ -268,6 +269,11 @@ def check(suite: Suite, files: bool = True) -> list[Problem]:
     return list(dict.fromkeys(problems))
 
 
+def _takes_sources(value: str | Mapping[str, Any]) -> bool:
+    """Whether a strategy, for any depth, takes the examples of sources and copies nothing."""
+    return any(strategy.only_examples for strategy in read_strategies((value,), _ANY_DEPTH, []))
+
+
 def _check_source_methods(suite: Suite) -> list[Problem]:
     """Check how source models are trained."""
     found = []
@@ -358,9 +364,15 @@ def _check_pairs(suite: Suite, files: bool, problems: list[Problem]) -> dict[str
     for index, pairs in enumerate(suite.pairs):
         target = reader.read(pairs.target, f"pairs[{index}].target")
         targets |= {pairs.target: target} if target else {}
-        for number, source in enumerate(pairs.all_sources):
-            if source not in suite.models:
-                reader.read(source, f"pairs[{index}].sources[{number}]" if pairs.sources else f"pairs[{index}].source")
+        for number, entry in enumerate(pairs.sources or (pairs.source,)):
+            place = f"pairs[{index}].sources[{number}]" if pairs.sources else f"pairs[{index}].source"
+            for source in (entry,) if isinstance(entry, str) else entry:
+                if source not in suite.models:
+                    reader.read(source, place)
+                elif source != entry:
+                    problems.append(Problem(place, f'"{source}" is a model without examples: a set needs those'))
+            if not isinstance(entry, str) and not any(map(_takes_sources, suite.strategies)):
+                problems.append(Problem(place, 'a set of sources needs a strategy that takes examples: "joint"'))
     for name in suite.tasks:
         reader.read(name, f"tasks.{name}")
     check_standardise(suite, problems)

@@ -149,8 +149,30 @@ class Plan:
         """Each target with its sources, in the suite's order."""
         found: dict[str, dict[str, None]] = {}
         for pairs in self.suite.pairs:
-            found.setdefault(pairs.target, {}).update(dict.fromkeys(pairs.all_sources))
+            found.setdefault(pairs.target, {}).update(dict.fromkeys(pairs.alone))
         return {target: list(sources) for target, sources in found.items()}
+
+    @cached_property
+    def sets(self) -> dict[str, dict[str, tuple[str, ...]]]:
+        """The sets of sources of each target that has some, by what rows call them."""
+        found: dict[str, dict[str, tuple[str, ...]]] = {}
+        for pairs in self.suite.pairs:
+            if pairs.sets:
+                found.setdefault(pairs.target, {}).update(pairs.sets)
+        return found
+
+    def members(self, source: str) -> tuple[str, ...]:
+        """Return the tasks of a set of sources, or a source alone."""
+        return next((sets[source] for sets in self.sets.values() if source in sets), (source,))
+
+    def sources_of(self, target: str) -> list[str]:
+        """Return every source of a target, members of sets among them."""
+        members = (name for found in self.sets.get(target, {}).values() for name in found)
+        return list(dict.fromkeys((*self.targets[target], *members)))
+
+    def all_sources(self) -> list[str]:
+        """Return every source of any target."""
+        return list(dict.fromkeys(name for target in self.targets for name in self.sources_of(target)))
 
     def input_shape(self, target: str) -> tuple[int, ...]:
         """Return the input shape of every model for `target`; empty while its data have not been read."""
@@ -187,10 +209,12 @@ class Plan:
         """Return what a `--where` condition on `key` may name."""
         suite = self.suite
         return {
-            "source": {source for sources in self.targets.values() for source in sources},
+            "source": {name for target in self.targets for name in (*self.targets[target], *self.sets.get(target, ()))},
             "target": set(self.targets),
             "backbone": {spec.label for spec in self.backbones},
             "strategy": {s.name for row in self.strategies for s in row},
+            "method": {s.how.name for row in self.strategies for s in row},
+            "adapt": {s.adapt.name for row in self.strategies for s in row},
             "n": {str(s.transfer) for row in self.strategies for s in row},
             "f": {str(s.frozen) for row in self.strategies for s in row},
             "weighting": set(self.weightings),
@@ -212,7 +236,7 @@ class Plan:
         demand("source", source, self.values("source"))
         if target:
             demand("target", target, self.values("target"))
-        pairs = [(source, end) for end, sources in self.targets.items() if source in sources]
+        pairs = [(source, end) for end, known in self.targets.items() if source in (*known, *self.sets.get(end, ()))]
         if target and (source, target) not in pairs:
             ends = ", ".join(end for _, end in pairs)
             raise BenchError(f'--where pair: the suite has no pair {source}->{target}; "{source}" goes to: {ends}')
@@ -250,6 +274,8 @@ class Plan:
         shape = self.input_shape(target)
         if source in self.models:
             return SourceModel(self._handed_in_key(source, backbone), source, backbone, shape, UNIFORM, 0)
+        if len(members := self.members(source)) > 1:
+            return self._set_of_sources(source, members, target, backbone, seed)
         card, spec = self.card(source), self.weightings[weighting]
         if spec.learns_from is None:
             meta = None
@@ -267,6 +293,15 @@ class Plan:
             )  # fmt: skip
         by = self.standardised_by(source, target)
         return SourceModel(key, source, backbone, shape, weighting, seed, meta, trained, by)
+
+    def _set_of_sources(
+        self, label: str, members: tuple[str, ...], target: str, backbone: int, seed: int
+    ) -> SourceModel:
+        """Return what stands for several sources whose examples are used: it has no model, and is known by theirs."""
+        parts = [self.source_model(name, target, backbone, UNIFORM, seed, trained=False) for name in members]
+        key = combine(["joint", *(part.key for part in parts)]) if all(part.key for part in parts) else ""
+        shape, by = self.input_shape(target), parts[0].standardised_by
+        return SourceModel(key, label, backbone, shape, UNIFORM, seed, None, False, by)
 
     def _meta_identity(self, meta: Meta | None) -> list[object]:
         """Return what decides which target examples a weighting sees, and how they are drawn."""
@@ -365,6 +400,9 @@ class Plan:
                 for source in sources:
                     if selection.has_pair(source, target):
                         found += self._transfer_blocks(source, target, backbone, selection)
+                for label in self.sets.get(target, {}):
+                    if selection.has_pair(label, target):
+                        found.append(self._set_block(label, target, backbone, selection))
                 for origin, strategies, sizes, trained in found:
                     if strategies and sizes and seeds:
                         yield Block(origin, target, backbone, tuple(strategies), tuple(sizes), seeds, trained)
@@ -382,8 +420,7 @@ class Plan:
         possible = self.zero_shot_possible(source, target)
         trained, untrained, examples = [], [], []
         for index, strategy in enumerate(self.strategies[backbone]):
-            chosen = selection.has_strategy(strategy.name, strategy.transfer, strategy.frozen)
-            if not (strategy.uses_source and chosen):
+            if not (strategy.uses_source and selection.has_strategy(strategy)):
                 continue
             if strategy.keep_head and not possible:
                 continue
@@ -399,13 +436,23 @@ class Plan:
                 yield origin, trained, sizes, True
                 yield origin, examples, sizes, False
 
+    def _set_block(self, label: str, target: str, backbone: int, selection: Selection) -> tuple:
+        """Return what takes the examples of several sources and copies nothing, since there is no one model."""
+        chosen = [
+            index
+            for index, strategy in enumerate(self.strategies[backbone])
+            if strategy.only_examples and selection.has_strategy(strategy)
+        ]
+        sizes = self._chosen_sizes(target, selection) if selection.has("weightings", UNIFORM) else []
+        return (label, UNIFORM), chosen, sizes, False
+
     def _weightings(self, source: str) -> list[str]:
         """Name the weightings that can make a difference to a source."""
         if source in self.models:
             return [UNIFORM]
         card = self.card(source)
         known = [(label, spec) for label, spec in self.weightings.items()]
-        return [label for label, spec in known if card is None or spec.applies(card.n_harmful, card.n_domains)]
+        return [label for label, spec in known if card is None or spec.applies(card)]
 
     def _learns(self, block: Block) -> bool:
         """Whether the source models of a block differ from size to size and from trial to trial."""

@@ -53,7 +53,11 @@ def _inputs(plan: Plan, target: str, card: Card) -> list[Problem]:
         if taken != mine:
             message = f'backbone "{spec.label}" takes {taken}, the inputs are {mine}'
             found.append(Problem(f'target "{target}"', message))
-    for source in plan.targets[target]:
+    for label, weighting in plan.weightings.items():
+        if weighting.learns_from == "inputs" and card.inputs:
+            message = f"looks at inputs in one array, those of {target} are {mine}"
+            found.append(Problem(f'weighting "{label}"', message))
+    for source in plan.sources_of(target):
         other = plan.card(source)
         if other is not None and _kind_of(other) != mine:
             message = f"the source's inputs are {_kind_of(other)}, the target's {mine}"
@@ -118,7 +122,7 @@ def _methods(plan: Plan, target: str, card: Card) -> list[Problem]:
 def _source_methods(plan: Plan) -> list[Problem]:
     """Find sources that their method cannot train."""
     found = []
-    for source in dict.fromkeys(source for sources in plan.targets.values() for source in sources):
+    for source in plan.all_sources():
         card, how = plan.card(source), plan.source_method(source)
         if card is None:
             continue
@@ -138,8 +142,12 @@ def _shared_heads(plan: Plan, target: str, card: Card) -> list[Problem]:
         if spec.learns_from != "labels" or spec.own_head:
             continue
         for source in plan.targets[target]:
-            classes = plan.classes(source)
+            classes, other = plan.classes(source), plan.card(source)
             if source in plan.models or classes is None:
+                continue
+            if other is not None and {card.kind, other.kind} != {SINGLE_LABEL}:
+                message = 'head = "shared" needs two single-label tasks; use head = "own"'
+                found.append(Problem(f'weighting "{label}", pair {source} -> {target}', message))
                 continue
             missing = [name for name in card.classes if name not in classes]
             if missing:

@@ -11,10 +11,11 @@ from bench.suite.model import parse_seeds
 
 if TYPE_CHECKING:
     from bench.suite.plan import Plan
+    from bench.triangle import Strategy
 
 _KEYS = {
     "source": "sources", "target": "targets", "backbone": "backbones", "strategy": "strategies",
-    "n": "transfer_depths", "f": "frozen_depths",
+    "n": "transfer_depths", "f": "frozen_depths", "method": "methods", "adapt": "adaptations",
     "weighting": "weightings", "size": "sizes", "seed": "seeds",
 }  # fmt: skip
 
@@ -33,6 +34,8 @@ class Selection:
     strategies: frozenset[str] | None = None
     transfer_depths: frozenset[str] | None = None
     frozen_depths: frozenset[str] | None = None
+    methods: frozenset[str] | None = None
+    adaptations: frozenset[str] | None = None
     weightings: frozenset[str] | None = None
     sizes: frozenset[str] | None = None
     seeds: frozenset[int] | None = None
@@ -82,10 +85,13 @@ class Selection:
         chosen = self.pairs is None or any(end == target for _, end in self.pairs)
         return chosen and self.has("targets", target)
 
-    def has_strategy(self, name: str, transfer: int, frozen: int) -> bool:
-        """Whether a strategy passes: by its name and by its depths."""
-        by_depth = self.has("transfer_depths", str(transfer)) and self.has("frozen_depths", str(frozen))
-        return by_depth and self.has("strategies", name)
+    def has_strategy(self, strategy: Strategy) -> bool:
+        """Whether a strategy passes: by its name, its depths, its method and its adaptation."""
+        asked = {
+            "strategies": strategy.name, "transfer_depths": str(strategy.transfer),
+            "frozen_depths": str(strategy.frozen), "methods": strategy.how.name, "adaptations": strategy.adapt.name,
+        }  # fmt: skip
+        return all(self.has(field_name, value) for field_name, value in asked.items())
 
     def has(self, field_name: str, value: object) -> bool:
         """Whether `value` passes the condition on `field_name`."""

@@ -10,6 +10,7 @@ from bench.errors import BenchError, Problem
 from bench.identity import digest
 from bench.registry import WEIGHTINGS
 from bench.suite.specs import unstorable
+from bench.trial import SINGLE_LABEL, Card
 
 UNIFORM = "uniform"
 
@@ -24,7 +25,7 @@ class WeightingSpec:
         What rows call it.
     learns_from : {"labels", "inputs"} or None
         What it uses of the target's labelled examples.
-    judges : {"harmful", "domains", "inputs"} or None
+    judges : {"harmful", "domains", "classes"} or None
         What the source must have for it to differ from uniform weights.
     """
 
@@ -50,9 +51,10 @@ class WeightingSpec:
         """Share of the trial's training examples that make the meta set."""
         return float(self.arguments.get("meta_share", 1.0))
 
-    def applies(self, n_harmful: int, n_domains: int) -> bool:
+    def applies(self, card: Card) -> bool:
         """Whether it can differ from uniform weights on a source."""
-        return {"harmful": n_harmful > 0, "domains": n_domains > 1}.get(self.judges, True)
+        has = {"harmful": card.n_harmful > 0, "domains": card.n_domains > 1, "classes": card.kind == SINGLE_LABEL}
+        return has.get(self.judges, True)
 
 
 def read_weighting(value: str | Mapping[str, Any], place: str, problems: list[Problem]) -> WeightingSpec | None:

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from bench.backbones.base import Backbone
 from bench.backbones.stack import Stack
 from bench.errors import TrialError
-from bench.heads.base import Head
+from bench.heads.base import SINGLE_LABEL, Head
 from bench.registry import WEIGHTINGS
 from bench.seeding import derive
 from bench.suite.weightings import WeightingSpec
 from bench.tasks.base import Task
 from bench.training.data import Data
-from bench.training.lanes import Lane, Layout, Stream, beside_batches, source_head
+from bench.training.lanes import Lane, Layout, Stream, beside_batches, source_head, stream_of
 from bench.training.loop import Batches
 from bench.weighting.base import Facts, Weighting
 from bench.weighting.dual import dual_pass
@@ -102,8 +102,9 @@ def meta_set(
     if min(count, batch, len(y.unique())) < 2:
         what = f"{count} target examples of {len(y.unique())} classes, {min(batch, count)} a batch"
         raise TrialError(f'weighting "{spec.label}" learns from examples of two classes at least; there are {what}')
-    if not spec.own_head:
-        y = torch.tensor([source_classes.index(name) for name in classes], device=y.device)[y]
+    if spec.own_head:
+        return stream_of(data, labelled[:count], batch, identity)
+    y = torch.tensor([source_classes.index(name) for name in classes], device=y.device)[y]
     return Stream(data, labelled[:count], y, batch, identity)
 
 
@@ -200,7 +201,7 @@ class Weighted:
     def weights(self, lane: int) -> Weights:
         """Return what a lane's weights were."""
         (data, examples), known = self._source[lane], self._weigh[lane].source
-        labels, fallbacks = data.y.cpu().numpy()[examples], int(self.weighting.fallbacks[lane])
+        labels, fallbacks = _classes_of(data)[examples], int(self.weighting.fallbacks[lane])
         kept = self._trace.of(lane)
         return Weights(examples, **kept, harmful=known.harmful[examples], labels=labels, fallbacks=fallbacks)
 
@@ -280,6 +281,11 @@ class _Step:
         return (term - term.detach()) / self.run.stack.lanes
 
 
+def _classes_of(data: Data) -> np.ndarray:
+    """Return the class of each example, shape (N,); zeros where a task has none."""
+    return data.y.cpu().numpy() if data.head.kind == SINGLE_LABEL else np.zeros(len(data.y), np.int64)
+
+
 def _facts(
     weigh: Sequence[Weigh], source: Sequence[tuple[Data, np.ndarray]], seeds: Sequence[int], steps: int, batch: int,
     like: Tensor,
@@ -301,7 +307,7 @@ def _facts(
     examples = [part for _, part in source]
     return Facts(
         dtype=like.dtype,
-        y=gathered([data.y.cpu().numpy()[part] for data, part in source]),
+        y=gathered([_classes_of(data)[part] for data, part in source]),
         classes=weigh[0].source.classes,
         harmful=gathered([w.source.harmful[part] for w, part in zip(weigh, examples, strict=True)]),
         domains=gathered([w.source.domains[part] for w, part in zip(weigh, examples, strict=True)]),

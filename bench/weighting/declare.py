@@ -28,7 +28,7 @@ def weighting(
         What it uses of the target's labelled examples. There is then a source model for every target
         size and trial. One that learns from labels may have the arguments `head` ("own" or "shared"),
         `meta_share` and `meta_batch`, which the harness reads too.
-    judges : {"harmful", "domains"}, optional
+    judges : {"harmful", "domains", "classes"}, optional
         What a source must have: without it, the weighting is uniform and not run.
     check : callable, optional
         Takes the arguments and raises :class:`bench.BenchError` for values that cannot be, before

@@ -128,7 +128,7 @@ def _register_tables() -> None:
         table.__doc__ = summary
 
     add("per-example", "examples", _PER_EXAMPLE, None)
-    add("per-class", "classes", _PER_CLASS, None)
+    add("per-class", "classes", _PER_CLASS, "classes")
     add("per-domain", "domains", _PER_DOMAIN, "domains")
 
 

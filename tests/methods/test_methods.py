@@ -419,3 +419,52 @@ def test_no_unlabelled_examples_left_is_said_before_anything_trains(tmp_path):
 def test_bad_source_methods(methods, said):
     with pytest.raises(SuiteError, match=said):
         load_suite(SUITE | {"source_methods": methods})
+
+
+# Sets of sources.
+
+MORE = {"a": {"task": "moons"}, "b": {"task": "moons", "rotation": 30}, "c": {"task": "moons", "rotation": 60}}
+SETS = SUITE | {
+    "tasks": MORE, "strategies": ["joint", "fine-tune", {"strategy": "scratch", "method": "dann"}],
+    "pairs": [{"sources": ["b", ["b", "c"]], "target": "a"}],
+}  # fmt: skip
+
+
+def test_a_method_sees_every_source_of_a_set(tmp_path):
+    rows = bench.run(SETS, tmp_path / "out")
+    assert set(rows["status"]) == {"ok"}, rows["error"].dropna().unique()
+    both = rows[rows["source"] == "b+c"]
+    assert set(both["strategy"]) == {"joint", "scratch+dann"}  # there is no one model to copy from
+    one = rows[(rows["source"] == "b") & (rows["strategy"] == "joint")]
+    assert not set(one["test_loss"]) & set(both.loc[both["strategy"] == "joint", "test_loss"])
+    again = bench.run(SETS, tmp_path / "out")
+    assert (again["seconds"] == rows["seconds"]).all()  # resumed: nothing ran twice
+
+
+def test_a_set_is_ordered_and_known_by_its_members():
+    def keys(names):
+        plan = Plan(load_suite(SETS | {"pairs": [{"sources": [names], "target": "a"}]}), CARDS)
+        return [
+            model.key for model in {t.model for t in plan.trials() if t.model and t.model.source == "+".join(names)}
+        ]
+
+    plan = Plan(load_suite(SETS))
+    from bench.tasks.build import build_task, card_of
+
+    CARDS = {spec.digest: card_of(build_task(spec, None)) for spec in plan.tasks.values()}
+    first, second = keys(["b", "c"]), keys(["c", "b"])
+    assert all(first)
+    assert not set(first) & set(second)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"strategies": ["fine-tune"]}, "a set of sources needs a strategy that takes examples"),
+        ({"pairs": [{"sources": [["b"]], "target": "a"}]}, r"pairs\[0\].sources\[0\]"),
+        ({"pairs": [{"sources": [["b", "d"]], "target": "a"}]}, 'unknown task "d"'),
+    ],
+)
+def test_bad_sets_are_said_with_their_place(change, said):
+    with pytest.raises(SuiteError, match=said):
+        load_suite(SETS | change)

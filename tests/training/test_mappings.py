@@ -228,6 +228,7 @@ SUITE = """
     strategies    = ["zero-shot", "feature-extraction", "fine-tune", "layer-transfer"]
     target_sizes  = [20]
     seeds         = 1
+    weighting     = {weighting}
     recipe        = {{ steps = 30, checkpoints = 1, learning_rates = [0.3]{recipe} }}
     source_recipe = {{ steps = 100, checkpoints = 1 }}
     [tasks]
@@ -239,9 +240,16 @@ SUITE = """
 """
 
 
-def suite(tmp_path, backbones='"text"', target="", source="", name="moved", recipe=""):
+def suite(tmp_path, backbones='"text"', target="", source="", name="moved", recipe="", weighting='["uniform"]'):
     (tmp_path / "words.py").write_text(PLUGIN)
-    said = {"backbones": backbones, "target": target, "source": source, "name": name, "recipe": recipe}
+    said = {
+        "backbones": backbones,
+        "target": target,
+        "source": source,
+        "name": name,
+        "recipe": recipe,
+        "weighting": weighting,
+    }
     (tmp_path / "mine.toml").write_text(dedent(SUITE).format(**said))
     return tmp_path / "mine.toml"
 
@@ -256,6 +264,13 @@ def test_ids_and_mask_go_through_every_strategy_and_measure(tmp_path, jobs):
     assert best["feature-extraction", 2, 2] > 0.8
     assert rows[rows.source == "moved"].frechet_distance.notna().all()
     assert set(rows.cut.dropna()) == {"cached"}
+
+
+def test_weights_of_examples_that_are_mappings_are_learned(tmp_path):
+    rows = bench.run(suite(tmp_path, weighting='["l2rw"]'), tmp_path / "out", jobs=0)
+    assert list(rows.status) == ["ok"] * len(rows), rows.error.tolist()
+    assert set(rows.weighting.dropna()) == {"uniform", "l2rw"}
+    assert rows[rows.weighting == "l2rw"].test_accuracy.max() > 0.8
 
 
 def test_no_result_depends_on_where_a_mapping_lies(tmp_path, monkeypatch):
@@ -290,6 +305,10 @@ def test_no_result_depends_on_where_a_mapping_lies(tmp_path, monkeypatch):
         ({"recipe": ', augment = ["flip"]'}, "augment changes images, these inputs are mappings"),
         ({"target": ", input_noise = 0.1"}, "input_noise: needs inputs in one array; those of .* are a mapping of ids"),
         ({"target": ", pixel_permutation = true"}, "pixel_permutation: needs inputs in one array"),
+        (
+            {"weighting": '["density-ratio"]'},
+            'weighting "density-ratio": looks at inputs in one array, those of target',
+        ),
         ({"target": ", mix = { task = 'moved', share = 0.2 }"}, "mix: needs inputs in one array"),
     ],
 )
@@ -304,10 +323,12 @@ def test_a_mapping_is_checked_and_shown(tmp_path, capfd, monkeypatch):
 
     path = suite(tmp_path)
     monkeypatch.chdir(tmp_path)
-    for arguments in (["check", str(path), "--data"], ["show", "moved->target", "--suite", str(path)]):
+    seen = (["check", str(path), "--data"], ["show", "moved->target", "--suite", str(path)])
+    for arguments in (*seen, ["run", str(path), "--jobs", "0"], ["plan", str(path)], ["status", "runs/mine"]):
         with pytest.raises(SystemExit) as done:
             main(arguments)
-        out = capfd.readouterr().out
-        assert done.value.code == 0, out
-        assert "ids 6, mask 6" in out
-    assert "no picture" in out
+        out, err = capfd.readouterr()
+        assert (done.value.code, "Traceback" in err) == (0, False), out + err
+        if arguments in seen:
+            assert "ids 6, mask 6" in out
+        assert ("no picture" in out) == (arguments[0] == "show")
