@@ -75,7 +75,8 @@ def _print_entries(registry: Registry) -> None:
         entry = registry.get(name)
         print(name)
         near = f"{entry.meta['near']} is near" if "near" in entry.meta else ""
-        kinds = f"judges {', '.join(entry.meta['kinds'])}" if "kinds" in entry.meta else ""
+        of = ", ".join(entry.meta.get("kinds", ()))
+        kinds = f"for tasks of the kind {of}" if of else ""
         for text in filter(None, [entry.summary, arguments_of(entry), near, kinds]):
             print(textwrap.indent(_wrap(text, _width() - 4), "    "))
 

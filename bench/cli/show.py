@@ -196,9 +196,13 @@ def _say_fit(suite: Suite, source: Task, target: Task) -> None:
     shape = _input_shape(suite, target)
     why = problem(source.shape, shape)
     print(f"networks see: {_shape_text(shape)}" if why is None else f"cannot meet: {why}")
+    if source.kind != target.kind:
+        print(f"the source is {source.kind}, the target {target.kind}: a head cannot be kept")
+        return
     shared = [name for name in target.classes if name in source.classes]
     which = {len(target.classes): "all", 0: "none"}.get(len(shared), str(len(shared)))
-    print(f"of the target's {len(target.classes)} classes, the source has {which}")
+    what = {SINGLE_LABEL: "classes", "multi-label": "labels"}.get(target.kind, "values")
+    print(f"of the target's {len(target.classes)} {what}, the source has {which}")
 
 
 def _standardised(

@@ -11,7 +11,7 @@ from bench.report.cells import cell_text, margin_text
 from bench.report.drawing import MAJORITY, NOTHING, dark, footnote, gap_norm, gap_scale_ticks, settle
 from bench.report.fitting import short_names, text_width, wrapped
 from bench.report.grid import NEAR, Cell, Grid, failed_alone, grids
-from bench.report.style import DIVERGING, MARKS, PAGE, QUIET, SHORT_NAMES, counted, figure_style
+from bench.report.style import DIVERGING, MARKS, PAGE, QUIET, SHORT_NAMES, counted, figure_style, in_words
 from bench.schema import VERDICTS
 from bench.scores import Scale, scale_of
 from bench.stats.gap import options_of
@@ -124,7 +124,7 @@ def _name_groups(axis: Axes, grid: Grid) -> float:
     start, above = 0, 0.0
     for name, heads in grid.groups:
         # "layer tr." would save room where there is enough of it.
-        words = (name if len(heads) > 1 else SHORT_NAMES.get(name, name)).replace("-", " ")
+        words = in_words(name if len(heads) > 1 else SHORT_NAMES.get(name, name))
         shown = words if len(words) <= 8 * len(heads) else words.replace(" ", "\n")
         room = CELL[0] * 72 * len(heads) + 4
         size = 6 if text_width(shown, 6) <= room else 5.2

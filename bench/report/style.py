@@ -164,6 +164,11 @@ def points(fraction: float, decimals: int = 1) -> str:
     return Scale().gap(fraction, decimals)
 
 
+def in_words(name: str) -> str:
+    """Return a name with blanks for the hyphens within words, so that it can be broken: "fine tune+l2-sp:alpha=-1"."""
+    return re.sub(r"(?<=[a-z]{2})-(?=[a-z]{2})", " ", name)
+
+
 def strategy_name(name: str) -> str:
     """Return what a figure calls a strategy where room is scarce."""
     return SHORT_NAMES.get(name, name)

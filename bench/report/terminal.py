@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.report.cells import caption, cell_text, distance_text, legend
 from bench.report.grid import NEAR, Grid, Head, grids
-from bench.report.style import ASCII_MARKS, MARKS, SHORT_NAMES, TERMINAL, measure_name
+from bench.report.style import ASCII_MARKS, MARKS, SHORT_NAMES, TERMINAL, in_words, measure_name
 from bench.schema import near_is_low
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _header(name: str, heads: Heads, width: int) -> list[str]:
     """Lines above a group of columns: the strategy, broken only where it must be, and the depths."""
     room = len(heads) * (width + 1) - 1
     lines: list[str] = []
-    for word in SHORT_NAMES.get(name, name).replace("-", " ").split():
+    for word in in_words(SHORT_NAMES.get(name, name)).split():
         if lines and len(lines[-1]) + 1 + len(word) <= room:
             lines[-1] += " " + word
         else:

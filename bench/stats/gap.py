@@ -16,6 +16,7 @@ from bench.stats.edges import grid_edges
 from bench.stats.family import check_contrasts, families, name_contrasts
 from bench.stats.nearness import similarity_means
 from bench.stats.one_class import one_class_seeds, scratch_warnings
+from bench.stats.own_merit import own_merits
 from bench.stats.verdict import CORRECTIONS, verdicts
 from bench.stats.verdict import correct as correct_p
 
@@ -122,7 +123,12 @@ def negative_transfer(
     table["p_equivalence_holm"] = _corrected(table["p_equivalence"], groups, table["correction"])
     table["verdict"] = verdicts(table["ntg"], table["p_holm"], table["p_equivalence_holm"], alpha)
     warnings += (
-        collapse.warnings(rows) + unfit + _limits(table, groups, alpha) + scratch_warnings(table) + grid_edges(rows)
+        collapse.warnings(rows)
+        + unfit
+        + _limits(table, groups, alpha)
+        + scratch_warnings(table)
+        + own_merits(rows)
+        + grid_edges(rows)
     )
     if interval == "bootstrap" or correct is not None:
         found = gap_intervals(trials[trials["paired"]], len(table), correct or {}, alpha)

@@ -90,7 +90,8 @@ def _with_choices(points: list[Strategy], how: How, adapt: Adapt, depth: int, re
             changes["adapt"] = adapt
         found.append(replace(strategy, **changes))
     if how != PLAIN and points and not any(strategy.how == how for strategy in found):
-        what = "copied blocks that train" if how.copied and points[0].trained else "a strategy that trains"
+        needed = how.copied and points[0].trained
+        what = "copied blocks that train (copied=True in its decorator)" if needed else "a strategy that trains"
         raise BenchError(f'method = "{how.label}" has no effect in "{points[0].name}"; it needs {what}')
     if adapt != FULL and points and not any(strategy.adapt == adapt for strategy in found):
         what = "nothing is trained" if not points[0].trained else "the head alone is trained"

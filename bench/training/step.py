@@ -207,7 +207,8 @@ class Course:
         shape = (self.stack.lanes,) if self.how.lanes else ()
         if not isinstance(loss, Tensor) or loss.shape != shape:
             got = f"of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
-            raise BenchError(f'method "{self.how.name}": its loss is {got}, not a tensor of shape {shape}')
+            mean = "; take the mean over examples" if isinstance(loss, Tensor) and loss.ndim > len(shape) else ""
+            raise BenchError(f'method "{self.how.name}": its loss is {got}, not a tensor of shape {shape}{mean}')
         return loss if self.how.lanes else loss.unsqueeze(0)
 
     @torch.no_grad()

@@ -264,7 +264,8 @@ def test_sizes_by_class_are_for_classes(kind):
 
 def test_a_target_without_labels_is_refused_and_a_source_is_not():
     assert "can be a source only" in ruled_out(planned(("unlabelled", "single-label")))[0].message
-    assert ruled_out(planned(("single-label", "unlabelled"))) == []
+    (problem,) = ruled_out(planned(("single-label", "unlabelled")))
+    assert "say a method that needs none" in problem.message
 
 
 def test_a_head_is_kept_between_tasks_of_one_kind_alone():
@@ -272,6 +273,43 @@ def test_a_head_is_kept_between_tasks_of_one_kind_alone():
     assert [t for t in planned(("regression", "regression"), **both).trials() if t.model]
     assert not [t for t in planned(("regression", "single-label"), **both).trials() if t.model]
     assert not [t for t in planned(("multi-label", "single-label"), **both).trials() if t.model]
+
+
+@pytest.mark.parametrize("kinds", [("regression", "single-label"), ("single-label", "multi-label")])
+def test_weightings_by_class_are_for_classes(kinds):
+    plan = planned(kinds, weighting=["per-class", "per-example"])
+    classed = kinds[1] == "single-label"
+    assert {m.weighting for m in plan.source_models()} == {"uniform", "per-example", *["per-class"] * classed}
+    shared = planned(kinds, weighting=[{"weighting": "l2rw", "head": "shared"}])
+    assert any("needs two single-label tasks" in problem.message for problem in ruled_out(shared))
+
+
+@pytest.mark.parametrize("kind", ["regression", "multi-label"])
+def test_other_kinds_run_with_weights_and_measures(kind, tmp_path):
+    import bench
+
+    rng = np.random.default_rng(0)
+    for name in ("here", "there"):
+        x = rng.normal(size=(120, 3))
+        y = 100 + 30 * x[:, :1] if kind == "regression" else x[:, :2] > 0
+        np.savez(tmp_path / f"{name}.npz", x=x, y=y, x_test_night=x[:30] + 0.1, y_test_night=y[:30])
+    config = {
+        "tasks": {name: {"npz": str(tmp_path / f"{name}.npz"), "kind": kind} for name in ("here", "there")},
+        "pairs": [{"target": "here", "sources": ["there"]}],
+        "backbones": ["mlp"], "strategies": ["fine-tune", "joint", "zero-shot"], "target_sizes": [30], "seeds": 1,
+        "weighting": ["per-example", "loss"], "statistics": {"margin": 0.01},
+        "recipe": {"steps": 60, "checkpoints": 2, "learning_rates": [0.03]},
+        "source_recipe": {"steps": 60, "learning_rates": [0.03]},
+    }  # fmt: skip
+    rows = bench.run(config, tmp_path / "out", jobs=0)
+    assert len(rows) > 10
+    assert (rows.status == "ok").all(), rows.error.tolist()
+    assert (rows.test_score > 0.6).all()
+    assert (rows.test_score_night > 0.6).all()
+    of_source = rows[rows.source == "there"]
+    assert of_source.frechet_distance.notna().all()
+    assert "leep" not in rows or rows.leep.isna().all()  # it asks for classes
+    assert "error" not in rows or rows.error.isna().all()
 
 
 # Readers ----------------------------------------------------------------------------------------------
