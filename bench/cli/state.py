@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from bench.store import Stored
@@ -27,11 +27,15 @@ class Tally(TypedDict):
 
 
 class SuiteState(TypedDict):
-    """One suite that was run in the folder, as it was last; `seconds_left` is of training on one worker."""
+    """One suite that was run in the folder, as it was last; `seconds_left` is of training on one worker.
+
+    `metric` is there where it is another than accuracy.
+    """
 
     trials: Tally
     source_models: Tally
     seconds_left: float | None
+    metric: NotRequired[str]
 
 
 class StageState(TypedDict):
@@ -240,6 +244,7 @@ def state_of(folder: Path, stored: Stored, failures: Failures) -> FolderState:
 
 
 def _suite(suite: Any, stored: Stored) -> SuiteState:
+    from bench.schema import ACCURACY
     from bench.suite import Plan
     from bench.suite.count import count
     from bench.suite.estimate import estimate
@@ -252,7 +257,10 @@ def _suite(suite: Any, stored: Stored) -> SuiteState:
         for tally in (counts.all_trials, counts.all_models)
     ]
     known = left.seconds if left.guessed <= GUESSED else None
-    return SuiteState(trials=tallies[0], source_models=tallies[1], seconds_left=known)
+    found = SuiteState(trials=tallies[0], source_models=tallies[1], seconds_left=known)
+    if suite.metric not in (None, ACCURACY):
+        found["metric"] = suite.metric
+    return found
 
 
 def _killed(folder: Path) -> dict[str, Any] | None:

@@ -127,6 +127,7 @@ def _print_traceback(failures: Failures, key: str) -> None:
 def text_of(found: FolderState) -> str:
     """Write a state for a person."""
     from bench.cli.wording import counted, duration, state
+    from bench.scores import Scale
 
     unsure = f", running now, unless it was killed after {found['now']['updated']}" if found["now"] else ""
     running = {True: ", running now", False: "", None: unsure}[found["running"]]
@@ -139,6 +140,8 @@ def text_of(found: FolderState) -> str:
     for name, counts in found["suites"].items():
         for what in ("source_models", "trials"):
             lines.append(f"suite {name}, {what.replace('_', ' ')}: {state(**counts[what])}")
+        if "metric" in counts:
+            lines.append(f"suite {name}, chosen and judged by {Scale(counts['metric']).label}")
         if counts["seconds_left"]:
             lines.append(f"suite {name}, left: about {duration(counts['seconds_left'])} of training on one worker")
     stored = found["stored"]

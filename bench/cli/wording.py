@@ -43,11 +43,14 @@ def state(done: int, failed: int, missing: int) -> str:
 
 def recipe_line(suite: Suite) -> str:
     """Write the recipe in force; what of it is so because weights are handed in, too."""
+    from bench.schema import ACCURACY
+    from bench.scores import Scale
     from bench.suite.model import HANDED_IN_RECIPE
 
     same = [name for name, value in HANDED_IN_RECIPE.items() if suite.models and getattr(suite.recipe, name) == value]
     because = f" ({', '.join(same)}: the defaults of suites with [models])" if same else ""
-    return f"recipe: {suite.recipe.summary}{because}"
+    by = "" if suite.metric in (None, ACCURACY) else f"; chosen and judged by {Scale(suite.metric).label}"
+    return f"recipe: {suite.recipe.summary}{because}{by}"
 
 
 def printable(text: str) -> str:

@@ -32,6 +32,7 @@ _TIMINGS = ("seconds", "source_seconds")
 _BESIDE = ("predictions",)
 _LATER = {
     "row": ("majority_accuracy", "classes_predicted", *SCORES),
+    "detail": ("by_class",),
     "card": ("test_counts", "n_val", "n_groups", "notes"),
 }
 SUFFIXES = (".safetensors", ".npz")
@@ -168,7 +169,8 @@ def _demand_one_suite(places: Sequence[_Place]) -> None:
 
 
 def _comparable(run: dict[str, Any]) -> dict[str, Any]:
-    config = {name: value for name, value in without_paths(run.get("config", {})).items() if name not in _BESIDE}
+    said = without_paths(run.get("config", {})).items()  # keys that came later are not there, or say nothing
+    config = {name: value for name, value in said if name not in _BESIDE and value is not None}
     return {"layout": run.get("layout"), **config}
 
 

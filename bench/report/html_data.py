@@ -8,7 +8,7 @@ from bench.report.cells import options_of
 from bench.report.packing import pack_columns, short, squeeze, to_json
 from bench.report.style import measure_name
 from bench.schema import COMPARISON, TRIAL, empty, interval_columns, near_is_low, similarity_columns
-from bench.scores import Scale, metrics_of, scales_of
+from bench.scores import Scale, metrics_of, scales_of, with_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def _chunks(name: str, kept: dict[str, str], keys: pd.Series) -> list[tuple[str,
 
 
 def _trials(material: Material) -> pd.DataFrame:
-    return _joined([part.rows for part in material.parts], empty(TRIAL), "scratch")
+    return _joined([with_scores(part.rows) for part in material.parts], empty(TRIAL), "scratch")
 
 
 def _comparisons(material: Material) -> pd.DataFrame:

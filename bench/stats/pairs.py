@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.errors import DataError, unknown
 from bench.schema import ENDS, similarity_columns
+from bench.scores import scale_of
 from bench.seeding import derive
 from bench.stats import paired
 from bench.stats.bootstrap import RESAMPLES, seed_weights
@@ -50,6 +51,8 @@ def negative_share(comparisons: pd.DataFrame, by: Sequence[str] = POINT, *, alph
     ------
     UnknownName
         For a column in `by` that does not identify comparisons.
+    DataError
+        For gaps by several metrics, unless `by` has "metric".
     """
     import pandas as pd
     from statsmodels.stats.proportion import proportion_confint
@@ -58,6 +61,7 @@ def negative_share(comparisons: pd.DataFrame, by: Sequence[str] = POINT, *, alph
         if name not in COMPARISON_KEY:
             raise unknown("column", name, COMPARISON_KEY)
     known = comparisons[comparisons["ntg"].notna()]
+    _demand_one_metric(known, by)
     groups = known.groupby(list(by), dropna=False, sort=True) if len(by) else [((), known)]
     found = []
     for place, part in groups:
@@ -116,6 +120,8 @@ def similarity_correlation(
     ------
     UnknownName
         For a measure that the comparisons do not have.
+    DataError
+        For gaps by several metrics, unless `by` has "metric".
     """
     import pandas as pd
 
@@ -125,6 +131,7 @@ def similarity_correlation(
         if name not in every:
             raise unknown("measure", name, every)
     known = comparisons[comparisons["ntg"].notna()]
+    _demand_one_metric(known, by)
     groups = known.groupby(list(by), dropna=False, sort=True) if len(by) else [((), known)]
     found = []
     for place, part in groups:
@@ -138,6 +145,12 @@ def similarity_correlation(
                 | {"rho": rho, "rho_low": low, "rho_high": high, "p_value": p}
             )
     return pd.DataFrame(found)
+
+
+def _demand_one_metric(comparisons: pd.DataFrame, by: Sequence[str]) -> None:
+    """Refuse to average gaps by several metrics; DataError names them."""
+    if "metric" not in by:
+        scale_of(comparisons)
 
 
 def pair_means(part: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -170,6 +183,7 @@ def pair_gaps(rows: pd.DataFrame, *, alpha: float = 0.05) -> pd.DataFrame:
     import pandas as pd
 
     trials = paired_trials(rows)
+    scale_of(trials)  # one metric alone
     measures = [name for name in similarity_columns(rows) if name in trials]
     pair, point = ["target", "backbone", "source"], ["strategy", "transfer_depth", "frozen_depth"]
     found = []

@@ -117,6 +117,12 @@ def test_a_folder_differs_from_itself_in_nothing_and_from_worse_rows_by_the_metr
     assert re.search(r"hospital -> clinic, .* seed \d: \d+\.\d % -> -?\d+\.\d % \(AUROC\)", done.out)
 
 
+def test_plan_check_and_status_say_it(ran, ntbench):
+    assert "; chosen and judged by AUROC" in ntbench("plan", ran[0], "--out", ran[1]).out
+    assert "; chosen and judged by AUROC" in ntbench("check", ran[0]).out
+    assert "suite ill, chosen and judged by AUROC" in ntbench("status", ran[1]).out
+
+
 def test_values_by_class_are_exported(ran, tmp_path, ntbench):
     assert ntbench("export", ran[1], "--out", tmp_path, "--per-class", "--format", "csv").code == 0
     table = pd.read_csv(tmp_path / "per-class.csv")

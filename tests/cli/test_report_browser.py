@@ -206,6 +206,38 @@ def test_committed_rows_say_what_they_do_not_hold(page, finished, tmp_path):
     assert page.complaints() == []
 
 
+def test_scores_by_an_error_are_named_and_in_its_unit(page, finished, tmp_path):
+    rows = load_results(finished[1])
+    price = {"metric": "mae", "metric_unit": "", "majority_accuracy": None}
+    rows = rows.assign(**price, test_score=-5000 * (1 - rows["test_accuracy"]), val_score=-100.0)
+    part = Part("small", rows, negative_transfer(rows, margin=50))
+    page.open(write_html(Material("s", [part]), tmp_path / "report.html"))
+    scratch, transfer, gap = (
+        [number(text) for text in cells(page, name)] for name in ("scratch_score", "transfer_score", "ntg")
+    )
+    assert max(scratch) < -100
+    assert gap == pytest.approx([a - b for a, b in zip(scratch, transfer, strict=True)], abs=2)
+    page.open(tmp_path / "report.html", "c/0")
+    (text,) = page.texts("#detail")
+    assert "units of the target [" in text
+    assert "minus MAE from scratch" in text
+    assert "points" not in text
+    page.open(tmp_path / "report.html", f"t/{rows['key'].iloc[0][:12]}")
+    (text,) = page.texts("#detail")
+    assert "Test minus MAE \N{MINUS SIGN}" in text
+    assert page.complaints() == []
+
+
+def test_a_trial_says_what_it_scores_on_every_class(page, report, finished):
+    key = load_results(finished[1])["key"].iloc[0]
+    page.open(report, f"t/{key[:12]}")
+    told = page.run("return document.querySelector('table[aria-label=\"Class by class\"]').innerText")
+    head, *lines = told.strip().split("\n")
+    assert head.split("\t") == ["class", "balanced accuracy", "macro f1", "auroc"]
+    assert [line.split("\t")[0] for line in lines] == [str(n) for n in range(10)]
+    assert page.complaints() == []
+
+
 def many_rows(n_sources=100, seeds=50, points=20):
     """100,050 rows: a formula, not a run."""
     scratch = pd.DataFrame({"seed": range(seeds), "source": None, "strategy": "scratch", "transfer_depth": 0})

@@ -12,6 +12,7 @@ from bench.errors import BenchError, StoreError
 from bench.launch.driver import Silent
 from bench.launch.merge import merge
 from bench.launch.shards import Part, Shard
+from bench.schema import SCORES
 from bench.store import LEDGER, encode, read_records
 from bench.suite.packing import pack_trials
 
@@ -156,6 +157,21 @@ def test_results_that_disagree_are_refused_with_both_places(whole, shards, tmp_p
 
     timed = changed(whole[0], tmp_path / "timed", later)
     assert same(merge_rows(tmp_path / "out", [timed, *shards]), whole[1])
+
+
+def test_a_folder_of_before_there_were_metrics_is_merged(whole, shards, tmp_path):
+    def older(record):
+        if record["kind"] == "trial":
+            record["row"] = {name: value for name, value in record["row"].items() if name not in SCORES}
+            record["detail"].pop("by_class", None)
+        elif record["kind"] == "run":
+            record["config"].pop("metric")
+
+    old = changed(shards[0], tmp_path / "old", older)
+    rows = merge_rows(tmp_path / "out", [old, *shards[1:]])
+    beside = [name for name in SCORES if name.startswith("test_") and name != "test_score"]
+    assert same(rows.drop(columns=beside), whole[1].drop(columns=beside))
+    merge(tmp_path / "out", shards)  # nor do the two disagree
 
 
 def merge_rows(out, shards):

@@ -13,13 +13,14 @@ from bench.errors import StoreError
 from bench.report.findings import findings
 from bench.report.write import write_report
 from bench.schema import COMPARISON, conform, empty
+from bench.scores import with_scores
 from bench.stats.gap import negative_transfer
 
 SMALL = {"points": (("fine-tune", 4, 0), ("fine-tune", 4, 1)), "sizes": (20,), "seeds": 3}
 
 
 def test_everything_is_written_and_reads_back(tmp_path):
-    rows = synthetic_rows(**SMALL)
+    rows = with_scores(synthetic_rows(**SMALL))
     paths = write_report(rows, tmp_path / "new" / "folder", {"commit": "abc", "versions": {"torch": "2"}})
     assert [path.name for path in paths] == [
         "report.md", "results.csv", "results.parquet", "comparisons.csv", "comparisons.parquet", "table.md",

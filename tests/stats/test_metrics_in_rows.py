@@ -17,6 +17,7 @@ from bench.stats.advice import textbook
 from bench.stats.difference import difference
 from bench.stats.effective import effective_data
 from bench.stats.gap import negative_transfer
+from bench.stats.pairs import negative_share, pair_gaps, similarity_correlation
 from bench.stats.regret import depth_regret
 from bench.stats.select import select_depth
 
@@ -76,6 +77,12 @@ def test_scores_of_two_metrics_are_never_compared():
     assert any("No scratch trial" in warning for warning in alone.attrs["warnings"])
     with pytest.raises(DataError, match="several metrics cannot be compared: accuracy, auroc"):
         scale_of(table)
+    for average in (negative_share, similarity_correlation):
+        with pytest.raises(DataError, match="several metrics"):
+            average(table)
+    assert len(negative_share(table, ["metric"])) == 2
+    with pytest.raises(DataError, match="several metrics"):
+        pair_gaps(pd.concat([accuracy, area], ignore_index=True))
     assert [s for s in findings(table) if s.startswith("By AUROC: ")]
     assert "-20.0" in format_table(table, "md")
     assert "+9.5" in format_table(table, "md")

@@ -116,3 +116,26 @@ def test_a_metric_enters_keys_where_it_is_not_accuracy():
 def test_source_models_do_not_depend_on_it():
     models = [{m.key for m in plan_of(BASE | said).source_models()} for said in ({}, {"metric": "auroc"})]
     assert models[0] == models[1] != {""}
+
+
+def numbers(folder) -> dict:
+    rng = np.random.default_rng(0)
+    for name in ("healthy", "ill"):
+        x, x_test = rng.random((60, 4)), rng.random((20, 4))
+        np.savez(folder / f"{name}.npz", x=x, y=x.sum(1), x_test=x_test, y_test=x_test.sum(1))
+    return {name: {"npz": str(folder / f"{name}.npz"), "kind": "regression"} for name in ("healthy", "ill")}
+
+
+def test_a_kind_s_own_metric_that_is_not_bounded_needs_a_margin_too(tmp_path):
+    suite = SMALL | {"tasks": numbers(tmp_path)}
+    said = 'target "ill": "r2" is not bounded, so that no margin of equivalence fits all data; say one, in R2'
+    with pytest.raises(SuiteError, match=said):
+        bench.run(suite, tmp_path / "out", jobs=0)
+    assert not any(record["kind"] == "source" for record in read_records(tmp_path / "out"))
+
+
+def test_a_metric_of_classes_is_refused_for_numbers(tmp_path):
+    suite = SMALL | {"tasks": numbers(tmp_path), "metric": "auroc"}
+    said = '"auroc" judges single-label and multi-label tasks, the target "ill" is regression; for those: r2, mae'
+    with pytest.raises(SuiteError, match=f"metric: {said}"):
+        bench.run(suite, tmp_path / "out", jobs=0)
