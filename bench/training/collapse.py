@@ -57,8 +57,8 @@ class Losses:
         """Say whether a lane's training collapsed, by its last checkpoint.
 
         It did where it ended with a training loss above a constant prediction's and above what it had been, or
-        not below the constant one after a burst on the way, as networks whose units died do; and is not surely
-        more often right than the most frequent class. Or with a validation loss far above the constant one and
+        not below the constant one after a burst on the way, as networks whose units died do; and is neither surely
+        more often right than the most frequent class, nor better on validation than the constant by its loss. Or with a validation loss far above the constant one and
         no more right than that class. A loss that falls from high up, of a rate too small or of few steps, is no
         collapse.
 
@@ -81,5 +81,7 @@ class Losses:
             lucky = most + 2 * math.sqrt(most * (1 - most) / n)  # two standard errors above chance
         grown = last > WORSE * max(constant, min(first, *(point[2] for point in curve)))
         burst = not math.isfinite(highest) or highest > BURST * max(constant, first)
-        lost = (grown or (burst and last >= STUCK * constant)) and not val_accuracy > lucky
+        # Of few rare examples a batch may hold many: a validation loss below the constant one's says that it learned.
+        learned = val_loss < STUCK * constant or val_accuracy > lucky
+        lost = (grown or (burst and last >= STUCK * constant)) and not learned
         return lost or (val_loss > FAR_LOSS * constant and not val_accuracy > most)

@@ -66,6 +66,7 @@ def test_a_constant_prediction_knows_the_shares_of_the_training_labels():
         ([0.7, 40.0, 0.69], [0.7, 0.69], (0.7, 0.5), True),  # blown up between two looks, its units dead
         ([0.7, 40.0, 0.2], [0.7, 0.2], (0.3, 0.9), False),  # blown up, and recovered
         ([0.7, 0.1, 0.001], [0.1, 0.001], (90.0, 0.5), True),  # statistics of batch norm out of reach
+        ([0.7, 0.3, 1.1], [0.3, 1.1], (0.5, 0.5), False),  # a last batch of rare, hard examples
     ],
 )
 def test_what_is_a_collapse(steps, train, validation, collapsed):
