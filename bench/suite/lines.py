@@ -7,6 +7,7 @@ import re
 from bench.errors import Problem
 
 _HEADER = re.compile(r"\s*\[")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|\'[^\']*\'|#.*|[\[\]{},]|[^\s"\'#\[\]{},]+')
 _START = re.compile(r"\s*(?:\[|[\w\"'.-]+\s*=)")
 
 
@@ -50,4 +51,31 @@ def _region(place: str, lines: list[str]) -> tuple[int | None, int]:
         first = start = heads[0]
         ends = _HEADER if _HEADER.match(lines[start]) else _START
         end = next((n for n in range(start + 1, end) if ends.match(lines[n])), end)
+        if number is not None and not tables:
+            first = start = _element(lines, start, int(number))
+            end = max(end, start + 1)
     return first, end
+
+
+def _element(lines: list[str], start: int, number: int) -> int:
+    """Return the line on which an element of a list begins, counted from 0; that of the list where it has no such."""
+    depth, count, fresh = 0, -1, False
+    text = lines[start].partition("=")[2]
+    for line, rest in enumerate([text, *lines[start + 1 :]], start):
+        for token in _TOKEN.findall(rest):
+            if token.startswith("#"):
+                break
+            if depth == 1 and fresh and token not in "],":
+                count, fresh = count + 1, False
+                if count == number:
+                    return line
+            if token in "[{":
+                depth += 1
+                fresh = fresh or depth == 1
+            elif token in "]}":
+                depth -= 1
+                if depth == 0:
+                    return start
+            elif token == "," and depth == 1:
+                fresh = True
+    return start

@@ -57,10 +57,10 @@ class Losses:
         """Say whether a lane's training collapsed, by its last checkpoint.
 
         It did where it ended with a training loss above a constant prediction's and above what it had been, or
-        not below the constant one after a burst on the way, as networks whose units died do; and is neither surely
-        more often right than the most frequent class, nor better on validation than the constant by its loss. Or with a validation loss far above the constant one and
-        no more right than that class. A loss that falls from high up, of a rate too small or of few steps, is no
-        collapse.
+        not below the constant one after a burst on the way, as networks whose units died do; and is neither
+        surely more often right than the most frequent class, nor better on validation than the constant by its
+        loss. Or with a validation loss far above the constant one and no more right than that class. A loss that
+        falls from high up, of a rate too small or of few steps, is no collapse.
 
         Parameters
         ----------

@@ -56,7 +56,7 @@ NAMES = {
 }
 STEADY = 20_000  # rows in all over which few rows are timed, again and again
 LEAST = 2**20  # bytes: less than this a process takes by chance
-BYTES_A_ROW = 1_500
+BYTES_A_ROW = 1_700
 AIM = "<= 1.5"
 N_TEST = 539
 SCRATCH = 5 * 10  # trials of a target: sizes and seeds

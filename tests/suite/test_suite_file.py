@@ -335,7 +335,7 @@ def test_lines_are_those_of_the_place_wherever_else_the_words_stand(tmp_path):
         load_suite(write(tmp_path, LAID_OUT))
     assert [problem.place for problem in error.value.problems] == [
         "recipe.steps (line 17)",
-        "strategies[2] (line 1)",  # nothing in the message says which of its lines
+        "strategies[2] (line 4)",
         "tasks.mine.label_noise (line 12)",
         "pairs[1].target (line 15)",
     ]
