@@ -252,7 +252,7 @@ def test_one_seed_foresees_the_rest_of_the_default_suite():
 
 def test_frozen_depths_that_were_never_run_are_foreseen():
     one, rows = reference()
-    known = rows.frozen_depth.isin([0, 4])
+    known = rows.frozen_depth.isin([0, 3, 4])  # with all four frozen heads are solved, which tells nothing of steps
     assert learn(one, rows[known]).seconds("trial")[1] == pytest.approx(rows[~known].seconds.sum(), rel=0.3)
 
 
