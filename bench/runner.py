@@ -37,7 +37,7 @@ from bench.tasks.standardise import standardise
 from bench.training.cuts import Cuts, Frozen
 from bench.training.data import Data, prepare
 from bench.training.fit import Fitted, fit
-from bench.training.judge import Judge, storable
+from bench.training.judge import Judge, storable, stored_point
 from bench.training.lanes import Lane, Layout, Stream, Tested, evaluate, source_head, stream_of
 from bench.training.loop import Start
 from bench.training.precision import computing
@@ -362,7 +362,7 @@ class Runner:
             "seconds": seconds,
             **self._of_source(trial, fitted),
         }
-        detail = {"curve": [[*map(storable, point)] for point in fitted.curve]}
+        detail = {"curve": [stored_point(point) for point in fitted.curve]}
         if look.by_class:
             detail["by_class"] = {name: [_rounded(v) for v in values] for name, values in look.by_class.items()}
         detail |= {} if tested.correct is None else {"correct": pack(tested.correct)}

@@ -29,7 +29,7 @@ from bench.suite.weightings import UNIFORM
 from bench.tasks.base import Task
 from bench.training.data import Data, prepare
 from bench.training.fit import fit
-from bench.training.judge import Judge, Look, storable
+from bench.training.judge import Judge, Look, storable, stored_point
 from bench.training.lanes import Lane, Layout, evaluate
 from bench.training.protocol import Pool, split_pool
 from bench.training.step import own_modules
@@ -124,7 +124,7 @@ def train_sources(
             "steps": found.steps,
             "best_step": found.best_step,
             "classes": list(plan.card(model.source).classes),
-            "curve": [[*map(storable, point)] for point in found.curve],
+            "curve": [stored_point(point) for point in found.curve],
             "seconds": seconds,
             "weights": found.weights.summary() if found.weights else {},
         }

@@ -170,6 +170,11 @@ def _plain(values: Any) -> Any:
     return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
 
 
+def stored_point(point: Sequence[float]) -> list[float | None]:
+    """Return a point of a curve as a ledger holds it: setting and step as they are, then losses and score."""
+    return [*point[:2], *map(storable, point[2:])]
+
+
 def storable(value: float | None) -> float | None:
     """Return a number as a ledger can hold it: what is undefined is missing."""
     return None if value is None or not math.isfinite(value) else float(value)
