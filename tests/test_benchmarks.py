@@ -38,7 +38,7 @@ def tiny() -> dict:
             "far": {"task": "glyphs", "characters": "letters", "n": 300, "n_test": 60},
         },
         "pairs": [{"target": "digits", "sources": ["near", "far"]}],
-        "recipe": DEFAULT["recipe"] | {"steps": 30},
+        "recipe": DEFAULT["recipe"] | {"steps": 30, "head": "stepped"},  # as the scripts have it
         "source_recipe": DEFAULT["source_recipe"] | {"steps": 40},
     }
 

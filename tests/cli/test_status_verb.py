@@ -6,7 +6,7 @@ import json
 import shutil
 import threading
 import time
-from typing import get_args, get_type_hints
+from typing import NotRequired, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -43,10 +43,12 @@ def fits(value, shape):
     """Whether a value has a shape of bench/cli/state.py, to its depth."""
     if hasattr(shape, "__required_keys__"):
         hints = get_type_hints(shape)
+        written = get_type_hints(shape, include_extras=True)
+        required = {name for name, hint in written.items() if get_origin(hint) is not NotRequired}
         return (
             isinstance(value, dict)
-            and set(value) == set(hints)
-            and all(fits(value[name], hint) for name, hint in hints.items())
+            and required <= set(value) <= set(hints)
+            and all(fits(value[name], hint) for name, hint in hints.items() if name in value)
         )
     if arguments := get_args(shape):
         origin = getattr(shape, "__origin__", None)
