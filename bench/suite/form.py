@@ -100,7 +100,8 @@ def read_form(values: Mapping[str, Any]) -> Form:
             form.suite = Suite.model_validate(values)
             break
         except ValidationError as error:
-            items = [item for item in error.errors(include_url=False) if not _follows(item)]
+            every = error.errors(include_url=False)
+        items = [item for item in every if not _follows(item)] or every
         found = [(item, _path(item, values)) for item in items]
         form.problems += _translate(found[:MAX_ITEMS], form.mended)
         for _, path in found:
