@@ -178,14 +178,15 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
             problems.append(Problem(f'target "{target}"', why))
         if plan.suite.recipe.validation == "given" and (why := _leak(card, pools[target])):
             problems.append(Problem(f'target "{target}"', why))
+        before = list(problems)
         for size, number in zip(plan.suite.target_sizes, plan.sizes(target), strict=True):
-            if _spoilt(problems, f'target "{target}"', f'target "{target}", size {size}'):
+            if _spoilt(before, f'target "{target}"', f'target "{target}", size {size}'):
                 continue
             for seed in plan.suite.seeds:
                 try:
                     split_pool(pools[target], card.fingerprint, number, seed, plan.suite.recipe, card.classes)
                 except BenchError as error:
-                    problems.append(Problem(f'target "{target}", size {size}', str(error)))
+                    problems.append(Problem(f'target "{target}"', str(error)))
                     break
     for source in plan.all_sources():
         card, pool, recipe = plan.card(source), pools.get(source), plan.suite.source_recipe
@@ -200,7 +201,7 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
             except BenchError as error:
                 problems.append(Problem(f'source "{source}"', str(error)))
                 break
-    return problems
+    return list(dict.fromkeys(problems))
 
 
 def _spoilt(problems: list[Problem], *places: str) -> bool:
