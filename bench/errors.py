@@ -63,7 +63,7 @@ class SuiteError(BenchError):
     Attributes
     ----------
     suite : Suite or None
-        The suite, where it is well formed.
+        What of the suite is well formed, where that is enough to read its data.
     """
 
     suite: Any = None

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OK = "ok"
-FAILED = "failed"
 LEVEL = 0.95  # of the intervals of measured similarity
 FAR_LOSS = 10.0  # times a constant prediction's loss: more than a model has that learned its examples by heart
 SCRATCH = "scratch"

@@ -142,6 +142,16 @@ def test_imports_only_go_down():
     assert not wrong
 
 
+def test_what_builds_the_paper_reads_rows_and_the_package_does_without_it():
+    allowed = {_GROUND, "stats", "report", "transfer"}
+    for path in sorted((REPOSITORY / "paper" / "ntbench_paper").glob("*.py")):
+        assert path.read_text(encoding="utf-8").count("\n") <= MAX_MODULE_LINES
+        for other in imports(path):
+            assert other.split(".")[0] not in ("torch", "torchvision")
+            assert not other.startswith("bench.") or group(other) in allowed, f"{path.name} imports {other}"
+    assert not [name for name, path in MODULES.items() if any("ntbench_paper" in other for other in imports(path))]
+
+
 def test_no_permission_is_idle():
     used = {(group(name), group(other)) for name, path in MODULES.items() for other in imports(path)}
     idle = [(home, other) for home, (_, below) in _FLOORS.items() for other in below if (home, other) not in used]

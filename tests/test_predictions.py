@@ -13,7 +13,8 @@ from bench.errors import StoreError
 from bench.launch.merge import merge
 from bench.predictions import PREDICTIONS, KeptPredictions, prediction_tables, save_predictions
 from bench.store import LEDGER, Ledger, encode, read_records
-from bench.tasks.truth import test_labels as labels_of
+from bench.suite import Plan, load_suite
+from bench.tasks.build import build_task
 
 SUITE = {
     "name": "skewed",
@@ -50,17 +51,18 @@ def everything(folder):
 def test_the_rows_are_what_was_predicted(whole):
     folder, rows = whole
     table = pd.concat(prediction_tables(KeptPredictions(folder), rows))
-    truth, classes = labels_of(SUITE)
-    assert len(table) == len(rows) * len(truth["digits"])
+    suite = load_suite(SUITE)
+    task = build_task(Plan(suite).tasks["digits"], suite.root())
+    assert len(table) == len(rows) * len(task.y_test)
     one = table[table["key"] == rows["key"].iloc[0]]
-    assert one["example"].tolist() == list(range(len(truth["digits"])))
-    assert one["label"].tolist() == [classes["digits"][y] for y in truth["digits"]]
+    assert one["example"].tolist() == list(range(len(task.y_test)))
+    assert one["label"].tolist() == [task.classes[y] for y in task.y_test]
     by_trial = table.groupby("key")
     rows = rows.set_index("key")
     right = (table["label"] == table["predicted"]).groupby(table["key"]).mean()
     assert (right[rows.index].astype(np.float32) == rows["test_accuracy"].astype(np.float32)).all()
     assert (by_trial["predicted"].nunique()[rows.index] == rows["classes_predicted"]).all()
-    columns = [f"p_{name}" for name in classes["digits"]]
+    columns = [f"p_{name}" for name in task.classes]
     assert list(table.columns[-len(columns) :]) == columns
     assert table[columns].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-3)
     own = np.take_along_axis(table[columns].to_numpy(float), table["label"].astype(int).to_numpy()[:, None], 1)

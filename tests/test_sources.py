@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import bench
 from bench.backbones.base import build
-from bench.backbones.weights import save
 from bench.errors import DataError, SuiteError
 from bench.model_files import is_intact, path_of
 from bench.sources import load_source, save_source, train_sources
@@ -166,7 +165,8 @@ def handed_in(file, **more):
 @pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
 def test_a_state_dict_file_is_a_source(tmp_path, name):
     given = network(classes=7)
-    save(given, tmp_path / name) if name.endswith("safetensors") else torch.save(given.state_dict(), tmp_path / name)
+    state = {key: tensor.contiguous() for key, tensor in given.state_dict().items()}
+    (save_file if name.endswith("safetensors") else torch.save)(state, tmp_path / name)
     suite = {**handed_in(tmp_path / name), "measures": ["proxy-a-distance", "leep"]}
     rows = run(suite, tmp_path / "out")
     (transfer,) = rows[rows.strategy == "feature-extraction"].itertuples()
@@ -179,7 +179,7 @@ def test_a_state_dict_file_is_a_source(tmp_path, name):
 
 
 def test_a_file_copies_the_very_blocks(tmp_path):
-    save(network(), tmp_path / "w.safetensors")
+    save_file({key: t.contiguous() for key, t in network().state_dict().items()}, tmp_path / "w.safetensors")
     plan, _ = planned(handed_in(tmp_path / "w.safetensors"), tmp_path)
     (model,) = plan.source_models()
     loaded = load_source(plan, model, tmp_path, CPU)

@@ -20,7 +20,7 @@ from torchvision import models
 
 from bench.backbones.base import Backbone
 from bench.backbones.vision_blocks import FAMILIES
-from bench.backbones.vision_names import VISION_FACTS, shape_problem
+from bench.backbones.vision_names import VISION_FACTS
 from bench.backbones.weights import load_into
 from bench.errors import DataError, unknown
 
@@ -68,37 +68,6 @@ def construct(name: str, shape: tuple[int, ...], weights: str | None = None, dow
     load_into(network, published.state_dict(), blocks_only=True, adapt=True)
     network.__dict__["published_head"] = published.published_head
     return network
-
-
-def published_source(
-    name: str, shape: tuple[int, ...] = (3, 224, 224), weights: str = "DEFAULT", download: bool = False
-) -> tuple[Backbone, tuple[str, ...]]:
-    """Return a published model whole, its own classifier as the head, and the names of its classes.
-
-    Parameters
-    ----------
-    name, shape, weights, download
-        As for :func:`construct`.
-
-    Returns
-    -------
-    Backbone
-    tuple of str
-        Class names in the order of the logits (ImageNet's 1000).
-
-    Raises
-    ------
-    DataError
-        As for :func:`construct`; and for SqueezeNet, whose classifier is no linear layer.
-    """
-    problem = shape_problem(name, shape)
-    if problem:
-        raise DataError(problem)
-    network = construct(name, shape, weights, download)
-    if network.published_head is None:
-        raise DataError(f'backbone "{name}": its published classifier is not a linear layer, so it cannot be kept')
-    network.head = network.published_head
-    return network, tuple(find_weights(name, weights).meta["categories"])
 
 
 def find_weights(name: str, weights: str) -> Enum:

@@ -73,7 +73,6 @@ VISION_FACTS: dict[str, Facts] = {
 }
 
 VISION_NAMES: tuple[str, ...] = tuple(VISION_FACTS)
-DEPTHS: dict[str, int] = {name: facts.depth for name, facts in VISION_FACTS.items()}
 
 
 def shape_problem(name: str, shape: tuple[int, ...]) -> str | None:

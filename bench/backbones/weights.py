@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
 import re
 import warnings
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from bench.backbones.base import Backbone
 from bench.backbones.pickled import growth
-from bench.errors import DataError, StoreError, nearest
+from bench.errors import DataError, nearest
 
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 # What a training script wraps a state dict in.
@@ -318,34 +317,3 @@ def _check_fit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], names: Ma
 def _some(items: Iterable[str], limit: int = 3) -> str:
     shown = [item if len(item) <= _SHOWN else f"{item[:_SHOWN]}..." for item in islice(items, limit + 1)]
     return ", ".join(shown if len(shown) <= limit else [*shown[:limit], "..."])
-
-
-def save(network: Backbone, path: str | Path) -> None:
-    """Write a network's state dict as safetensors, so that a reader finds all of it or none.
-
-    Parameters
-    ----------
-    network : Backbone
-    path : path
-        Its folder must exist; a file that is there is replaced.
-
-    Raises
-    ------
-    StoreError
-        When the file cannot be written; one that was there is then still whole.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
-    try:
-        save_file(tensors, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -37,32 +37,18 @@ def command() -> Any:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(epilog=_EPILOG)(_root)
-    app.command("run")(run.run)
-    app.command("plan")(plan.plan)
-    app.command("table")(table.table)
-    app.command("report")(report.report)
-    app.command("export")(export.export)
-    app.command("diff")(diff.diff)
-    app.command("reproduce")(reproduce.reproduce)
-    app.command("status")(status.status)
-    app.command("merge")(merge.merge)
-    app.command("debug")(debug.debug)
-    app.command("show")(show.show)
-    app.command("list")(listing.list_names)
-    app.command("check")(check.check)
+    verbs = (
+        run.run, plan.plan, table.table, report.report, export.export, diff.diff, reproduce.reproduce, status.status,
+        merge.merge, debug.debug, show.show, listing.list_names, check.check,
+    )  # fmt: skip
+    for verb in verbs:
+        app.command(verb.__name__.partition("_")[0])(verb)
     scaffolds = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write a file to start from.")
     made = (
-        new.task,
-        new.change,
-        new.backbone,
-        new.strategy,
-        new.method,
-        new.adaptation,
-        new.measure,
-        new.weighting,
-        new.metric,
-    )
-    for verb in (new.pair, *made):
+        new.pair, new.task, new.change, new.backbone, new.strategy, new.method, new.adaptation, new.measure,
+        new.weighting, new.metric,
+    )  # fmt: skip
+    for verb in made:
         scaffolds.command(verb.__name__)(verb)
     app.add_typer(scaffolds, name="new")
     return typer.main.get_command(app)

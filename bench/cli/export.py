@@ -39,13 +39,10 @@ def export(
     ] = False,
     predictions: Annotated[
         bool,
-        typer.Option(
-            "--predictions",
-            help="Also what each trial predicted of every test example, as predictions-TARGET.FORMAT.",
-        ),
+        typer.Option("--predictions", help="Also each trial's prediction of every example: predictions-TARGET.FORMAT."),
     ] = False,
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="Also what each trial scores on every class, as per-class.FORMAT.")
+        bool, typer.Option("--per-class", help="Also what each trial scores on every class, and each class's gap.")
     ] = False,
     plugin: TrustedPlugins = None,
 ) -> None:
@@ -56,7 +53,8 @@ def export(
     what is written (bench.load_correctness reads it). With --predictions, a table a target has one row a trial
     and test example: what names the trial, the example's place in the test set, its label, the predicted one and
     a probability for each class (p_CLASS, to three digits). With --per-class, a table has one row a trial, metric and
-    class: recalls, F1, average precisions, ... The test set has the order of the data: of rows,
+    class: recalls, F1, average precisions, ..., and per-class-gaps.FORMAT one row a comparison, metric and class, with
+    an interval over seeds and p values corrected over the classes. The test set has the order of the data: of rows,
     arrays or, in folders, of classes and file names; where the harness cut it, that of what it cut. The paths of
     what was written are printed.
     """
@@ -65,6 +63,7 @@ def export(
     from bench.predictions import KeptPredictions
     from bench.report.files import write_file
     from bench.results import EXAMPLES, PARQUET, correctness_table, load_correctness, load_per_class, load_results
+    from bench.stats.classes import per_class_gap
     from bench.store import ledgers
 
     if fmt not in FORMATS:
@@ -84,10 +83,11 @@ def export(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"cannot make the folder {target}: {error.strerror}") from error
-    for name, table in (("results", rows), ("comparisons", comparisons)):
-        print(write_file(target / f"{name}.{fmt}", _content(table, fmt)))
+    tables = {"results": rows, "comparisons": comparisons}
     if by_class is not None:
-        print(write_file(target / f"per-class.{fmt}", _content(by_class, fmt)))
+        tables |= {"per-class": by_class, "per-class-gaps": per_class_gap(rows, by_class)}
+    for name, table in tables.items():
+        print(write_file(target / f"{name}.{fmt}", _content(table, fmt)))
     if correct is not None:
         print(write_file(target / EXAMPLES, _content(correct, "parquet", "zstd")))
     if kept is not None:

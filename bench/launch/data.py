@@ -178,12 +178,13 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
             problems.append(Problem(f'target "{target}"', why))
         if plan.suite.recipe.validation == "given" and (why := _leak(card, pools[target])):
             problems.append(Problem(f'target "{target}"', why))
-        if problems:
-            continue
-        for size in plan.sizes(target):
+        before = list(problems)
+        for size, number in zip(plan.suite.target_sizes, plan.sizes(target), strict=True):
+            if _spoilt(before, f'target "{target}"', f'target "{target}", size {size}'):
+                continue
             for seed in plan.suite.seeds:
                 try:
-                    split_pool(pools[target], card.fingerprint, size, seed, plan.suite.recipe, card.classes)
+                    split_pool(pools[target], card.fingerprint, number, seed, plan.suite.recipe, card.classes)
                 except BenchError as error:
                     problems.append(Problem(f'target "{target}"', str(error)))
                     break
@@ -192,7 +193,7 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
         if card and pool and recipe.validation == "given" and (why := _leak(card, pool)):
             problems.append(Problem(f'source "{source}"', why))
         plain = pool is not None and pool.groups is None and recipe.validation != "given"
-        if problems or card is None or pool is None or plain:
+        if card is None or pool is None or plain or _spoilt(problems, f'source "{source}"'):
             continue  # a plain cut of a whole pool succeeds wherever there is a task
         for seed in dict.fromkeys(map(plan.suite.source_seed, plan.suite.seeds)):
             try:
@@ -200,7 +201,12 @@ def check_data(plan: Plan, pools: Mapping[str, Pool], selection: Selection) -> l
             except BenchError as error:
                 problems.append(Problem(f'source "{source}"', str(error)))
                 break
-    return problems
+    return list(dict.fromkeys(problems))
+
+
+def _spoilt(problems: list[Problem], *places: str) -> bool:
+    """Whether something is wrong in one of the places, so that no split can be expected."""
+    return any(problem.place in places for problem in problems)
 
 
 def _torn_from_targets(card: Card, shape: tuple[Any, ...]) -> str | None:

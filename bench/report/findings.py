@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.report.cells import margin_text
 from bench.report.grid import NEAR, depth_labels, failed_alone, near_to_far, point_of
 from bench.report.style import counted, measure_name
-from bench.schema import ENDS, VERDICTS
+from bench.schema import ENDS, OK, VERDICTS
 from bench.scores import Scale, scale_of, scales_of
 from bench.stats.gap import options_of
 from bench.stats.nearness import halves, has_intervals, kendall, surely_nearer
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # A rank correlation over fewer pairs cannot reach the 5 % level (4 pairs: p is at least 2/4! = 0.08).
 FEWEST_PAIRS = 5
+SHOWN_ERRORS = 10
 SHOWN = 3  # comparisons whose transfer predicts one class
 PAIR = ["suite", "validation", "target", "backbone", "weighting", "source"]
 
@@ -282,3 +283,16 @@ def _whole(block: pd.DataFrame) -> pd.DataFrame:
     """Keep the strategies and sizes that every source has, so that means over them can be compared."""
     shared = block.groupby(["how", "target_size"])["source"].transform("nunique") == block["source"].nunique()
     return block[shared] if shared.any() else block
+
+
+def failures(rows: pd.DataFrame, rest: str) -> list[str]:
+    """Say how many trials failed, and of what, the most frequent error first; and what tells the `rest` of them."""
+    failed = rows[rows["status"].fillna(OK) != OK]
+    if failed.empty:
+        return []
+    counts = failed["error"].fillna("no message").value_counts()
+    said = [f"{len(failed):,} of {len(rows):,} trials failed."]
+    said += [f"{count:,} of them: {error}" for error, count in list(counts.items())[:SHOWN_ERRORS]]
+    if len(counts) > SHOWN_ERRORS:
+        said.append(f"{len(counts) - SHOWN_ERRORS:,} more kinds of error: {rest}.")
+    return said

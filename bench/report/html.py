@@ -12,7 +12,7 @@ from bench.errors import BenchError, unknown
 from bench.report.cells import legend
 from bench.report.figures import COMPARISONS, WEIGHTS, Panel, panels, weight_panels
 from bench.report.files import write_file
-from bench.report.findings import findings
+from bench.report.findings import failures, findings
 from bench.report.grid import NEAR
 from bench.report.harm import harm_table
 from bench.report.html_data import data_blocks, meta
@@ -24,13 +24,10 @@ from bench.report.weightings import sentences, weighted
 from bench.schema import OK, VERDICTS, similarity_columns
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bench.report.material import Material, Part
 
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("report.js", "detail.js")
-SHOWN_ERRORS = 10
 MOST_PANELS = 40
 MOST_CELLS = 1_500  # comparisons in one figure: more than can be told apart, and slow to draw
 _CELL = ["target", "backbone", "source", "weighting", "strategy", "transfer_depth", "frozen_depth", "target_size"]
@@ -181,7 +178,10 @@ def _notes(material: Material) -> list[str]:
         notes.append(f"{len(material.parts)} suites are here ({names}): each is judged by itself, none with another.")
     for part in material.parts:
         label = f"{part.suite}: " if len(material.parts) > 1 else ""
-        notes += [label + note for note in [*part.notes, *_shortfalls(part), *_failures(part.rows)]]
+        notes += [
+            label + note
+            for note in [*part.notes, *_shortfalls(part), *failures(part.rows, "filter the trials by their status")]
+        ]
     return list(dict.fromkeys(notes))
 
 
@@ -197,19 +197,6 @@ def _shortfalls(part: Part) -> Iterator[str]:
         yield "There are scratch trials alone: no transfer to compare with them."
     elif rows["seed"].nunique() == 1:
         yield "One seed: gaps are single runs, without intervals and verdicts."
-
-
-def _failures(rows: pd.DataFrame) -> list[str]:
-    """Say how many trials failed, and of what, the most frequent error first."""
-    failed = rows[rows["status"].fillna(OK) != OK]
-    if failed.empty:
-        return []
-    counts = failed["error"].fillna("no message").value_counts()
-    said = [f"{len(failed):,} of {len(rows):,} trials failed."]
-    said += [f"{count:,} of them: {error}" for error, count in list(counts.items())[:SHOWN_ERRORS]]
-    if len(counts) > SHOWN_ERRORS:
-        said.append(f"{len(counts) - SHOWN_ERRORS:,} more kinds of error: filter the trials by their status.")
-    return said
 
 
 # --- figures -------------------------------------------------------------------------------------------

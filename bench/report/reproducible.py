@@ -5,6 +5,8 @@ To add products, write a function from the folder of results to products, and na
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING
 from bench.errors import BenchError, DataError, unknown
 from bench.report.figures import FIGURES, panels
 from bench.report.files import write_file
-from bench.report.paper.products import paper_products
 from bench.report.product import FIGURE, TABLE, Product
 from bench.report.table import format_table
 from bench.report.write import write_figure
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ROWS = "results.parquet"
 EVERYTHING = "all"
+# What builds the paper is no part of the package: it stands in the checkout that the package is run from.
+PAPER = Path(__file__).resolve().parents[2] / "paper" / "ntbench_paper"
 
 
 def suite_products(results: Path) -> Iterator[Product]:
@@ -75,6 +78,15 @@ def _figures(suite: str, name: str, parts: Mapping[str, Part], out: Path) -> lis
     return drawn
 
 
+def paper_products(results: Path) -> Iterable[Product]:
+    """Return what the paper beside a folder of results is built from; nothing without the code that builds it."""
+    if not PAPER.is_dir():
+        return ()
+    if str(PAPER.parent) not in sys.path:
+        sys.path.append(str(PAPER.parent))
+    return importlib.import_module(f"{PAPER.name}.products").paper_products(results)
+
+
 # Each from the folder of results to products.
 SOURCES: tuple[Callable[[Path], Iterable[Product]], ...] = (suite_products, paper_products)
 
@@ -100,10 +112,16 @@ def choose(known: Mapping[str, Product], names: Iterable[str]) -> list[Product]:
     ------
     UnknownName
         For a name that means nothing, with the nearest match.
+    DataError
+        For the paper where there is no checkout.
     """
     chosen: dict[str, Product] = {}
     for name in names:
         meant = {key: product for key, product in known.items() if name in _handles(product)}
+        if not meant and name.partition("/")[0] == PAPER.parent.name and not PAPER.is_dir():
+            raise DataError(
+                f'"{name}": what builds the paper is not installed; it stands in a checkout, which has {PAPER}'
+            )
         if not meant:
             raise unknown(
                 "figure or table", name, {handle for product in known.values() for handle in _handles(product)}

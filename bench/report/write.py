@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from bench.errors import BenchError, StoreError
 from bench.report.figures import panels
 from bench.report.files import write_file
-from bench.report.findings import findings
+from bench.report.findings import failures, findings
 from bench.report.grid import NEAR
 from bench.report.inputs import task_sentences, transform_sentences
 from bench.report.style import figure_style
 from bench.report.table import format_table
 from bench.report.weightings import sentences, share_tables, weighted
-from bench.schema import OK, conform, near_attrs
+from bench.schema import conform, near_attrs
 from bench.scores import with_scores
 from bench.stats.gap import negative_transfer
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-SHOWN_ERRORS = 10
 DPI = 200  # a column of a paper is then 666 pixels wide
 
 
@@ -82,19 +81,19 @@ def write_report(
         raise StoreError(f"cannot make the folder {out}: {error.strerror}") from error
     written = []
     for name, table in (("results", rows), ("comparisons", comparisons)):
-        written.append(_write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")))
+        written.append(write_file(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")))
         # Warnings belong to the page: in Parquet's metadata they would only go stale.
         bare = table.copy()
         bare.attrs = near_attrs(table)
         written.append(_write(out / f"{name}.parquet", lambda file, t=bare: t.to_parquet(file, index=False)))
     table = format_table(comparisons, "md", near=near) if len(comparisons) else ""
-    written.append(_write_text(out / "table.md", table or "No comparison has a result yet.\n"))
+    written.append(write_file(out / "table.md", table or "No comparison has a result yet.\n"))
     weights = weighted(rows)
     if weights is not None:
-        written.append(_write_text(out / "weightings.csv", weights.to_csv(index=False, lineterminator="\n")))
+        written.append(write_file(out / "weightings.csv", weights.to_csv(index=False, lineterminator="\n")))
     figures = write_figures(rows, comparisons, out, near=near, brief=True)
     page = _page(rows, comparisons, weights, table, figures, header or {}, near, task_sentences(tasks))
-    return [_write_text(out / "report.md", page), *written, *figures]
+    return [write_file(out / "report.md", page), *written, *figures]
 
 
 def write_figures(
@@ -150,7 +149,11 @@ def _page(
         parts += ["## Inputs", _bullets(inputs)]
     if weights is not None:
         parts += ["## Weighting the source's examples", _bullets(sentences(weights)), share_tables(weights)]
-    cautions = [*rows.attrs.get("warnings", []), *comparisons.attrs["warnings"], *_failures(rows)]
+    cautions = [
+        *rows.attrs.get("warnings", []),
+        *comparisons.attrs["warnings"],
+        *map(_one_line, failures(rows, "see the column `error` of results.csv")),
+    ]
     if cautions:
         parts += ["## What to keep in mind", _bullets(cautions)]
     if figures:
@@ -161,19 +164,6 @@ def _page(
     if header:
         parts += ["## Made with", _bullets([f"{key}: {_plain(value)}" for key, value in header.items()])]
     return "\n\n".join(parts) + "\n"
-
-
-def _failures(rows: pd.DataFrame) -> list[str]:
-    """Say how many trials failed, and of what, the most frequent error first."""
-    failed = rows[rows["status"].fillna(OK) != OK]
-    if failed.empty:
-        return []
-    counts = failed["error"].fillna("no message").value_counts()
-    said = [f"{len(failed)} of {len(rows)} trials failed."]
-    said += [f"{count} of them: {_one_line(error)}" for error, count in list(counts.items())[:SHOWN_ERRORS]]
-    if len(counts) > SHOWN_ERRORS:
-        said.append(f"{len(counts) - SHOWN_ERRORS} more kinds of error: see the column `error` of results.csv.")
-    return said
 
 
 def _bullets(lines: list[str]) -> str:
@@ -203,10 +193,6 @@ def write_figure(path: Path, figure: Figure) -> Path:
             figure.savefig(file, format=path.suffix[1:], dpi=DPI, metadata=metadata)
 
     return _write(path, save)
-
-
-def _write_text(path: Path, text: str) -> Path:
-    return write_file(path, text)
 
 
 def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> Path:

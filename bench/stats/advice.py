@@ -34,7 +34,6 @@ TEXTBOOK: Mapping[tuple[bool, bool], tuple[str, ...]] = {
     (False, True): (FULL,),
     (False, False): (FULL, SCRATCH),
 }
-PLACE = [*SETTING, "weighting", "source"]
 HELD, FAILED, UNDECIDED, BETWEEN = "held", "failed", "undecided", "in between"
 UNTRIED, LOST = "not run", "its trials failed"  # of what was advised
 
@@ -75,8 +74,8 @@ def textbook(
     Returns
     -------
     DataFrame
-        One row a cell: `PLACE`, `similarity`, `small`, `similar` (missing for a source in between),
-        `n_seeds`, `n_arms`, `winner` (highest mean test score), `winner_score`, `scratch_score`,
+        One row a cell: its setting, `weighting` and `source`, `similarity`, `small`, `similar` (missing for a source
+        in between), `n_seeds`, `n_arms`, `winner` (highest mean test score), `winner_score`, `scratch_score`,
         `win_share` (of the resamples over seeds in which the winner wins), `lead` over the second-best arm
         `runner_up` with `lead_low` and `lead_high`, `advised`, `advised_score`, `shortfall` of the advice
         behind the winner with `shortfall_low` and `shortfall_high`, `p_holm` (the least over arms) and `outcome`.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,11 +60,8 @@ def negative_share(comparisons: pd.DataFrame, by: Sequence[str] = POINT, *, alph
     for name in by:
         if name not in COMPARISON_KEY:
             raise unknown("column", name, COMPARISON_KEY)
-    known = comparisons[comparisons["ntg"].notna()]
-    _demand_one_metric(known, by)
-    groups = known.groupby(list(by), dropna=False, sort=True) if len(by) else [((), known)]
     found = []
-    for place, part in groups:
+    for place, part in _groups(comparisons, by):
         if part.empty:
             continue
         n, negative = len(part), int((part["verdict"] == "negative").sum())
@@ -130,11 +127,8 @@ def similarity_correlation(
     for name in wanted:
         if name not in every:
             raise unknown("measure", name, every)
-    known = comparisons[comparisons["ntg"].notna()]
-    _demand_one_metric(known, by)
-    groups = known.groupby(list(by), dropna=False, sort=True) if len(by) else [((), known)]
     found = []
-    for place, part in groups:
+    for place, part in _groups(comparisons, by):
         for measure in wanted:
             pairs = pair_means(part[part[measure].notna()], measure)
             far = ranks(surely_nearer(pairs, measure))
@@ -147,10 +141,12 @@ def similarity_correlation(
     return pd.DataFrame(found)
 
 
-def _demand_one_metric(comparisons: pd.DataFrame, by: Sequence[str]) -> None:
-    """Refuse to average gaps by several metrics; DataError names them."""
+def _groups(comparisons: pd.DataFrame, by: Sequence[str]) -> Iterable[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """Group the comparisons that have a gap; DataError names metrics whose gaps would be averaged."""
+    known = comparisons[comparisons["ntg"].notna()]
     if "metric" not in by:
-        scale_of(comparisons)
+        scale_of(known)
+    return known.groupby(list(by), dropna=False, sort=True) if len(by) else [((), known)]
 
 
 def pair_means(part: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 from bench.errors import BenchError
 from bench.identity import canonical
 from bench.registry import ADAPTATIONS, METHODS, Entry, Registry
-from bench.suite.specs import unstorable
+from bench.suite.specs import read_entry
 from bench.triangle import FULL, PLAIN, Adapt, How
 
 
@@ -41,9 +41,10 @@ def _read(registry: Registry, key: str, value: Any, forms: str) -> tuple[Entry, 
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
         what = f"{'an' if registry.kind[0] in 'aeiou' else 'a'} {registry.kind}"
         raise BenchError(f"{key} = {value!r} does not name {what}: write {forms}")
-    entry = registry.get(table["name"])
     arguments = {name: value for name, value in table.items() if name != "name"}
-    if wrong := [*entry.problems(arguments), *unstorable(arguments)]:
+    wrong: list[str] = []
+    entry = read_entry(registry, table["name"], arguments, wrong)
+    if entry is None:
         raise BenchError("; ".join(wrong))
     try:
         entry.function(**arguments)

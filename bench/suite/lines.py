@@ -52,13 +52,14 @@ def _region(place: str, lines: list[str]) -> tuple[int | None, int]:
         ends = _HEADER if _HEADER.match(lines[start]) else _START
         end = next((n for n in range(start + 1, end) if ends.match(lines[n])), end)
         if number is not None and not tables:
-            first = start = _element(lines, start, int(number))
-            end = max(end, start + 1)
+            after = _element(lines, start, int(number) + 1, end)
+            first = start = _element(lines, start, int(number), start)
+            end = max(after, start + 1)
     return first, end
 
 
-def _element(lines: list[str], start: int, number: int) -> int:
-    """Return the line on which an element of a list begins, counted from 0; that of the list where it has no such."""
+def _element(lines: list[str], start: int, number: int, otherwise: int) -> int:
+    """Return the line on which an element of a list begins, counted from 0; `otherwise` where it has no such."""
     depth, count, fresh = 0, -1, False
     text = lines[start].partition("=")[2]
     for line, rest in enumerate([text, *lines[start + 1 :]], start):
@@ -75,7 +76,7 @@ def _element(lines: list[str], start: int, number: int) -> int:
             elif token in "]}":
                 depth -= 1
                 if depth == 0:
-                    return start
+                    return otherwise
             elif token == "," and depth == 1:
                 fresh = True
-    return start
+    return otherwise

@@ -5,33 +5,28 @@ from __future__ import annotations
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel, ValidationError
 
 from bench.errors import BenchError, DataError, Problem, SuiteError, closest, nearest
 from bench.registry import BACKBONES, MEASURES, TASKS, load_plugin
 from bench.suite.choices import read_method
+from bench.suite.form import Form, read_form
 from bench.suite.lines import with_line
 from bench.suite.metrics import check_metric_key
-from bench.suite.model import Pairs, Recipe, Statistics, Suite
+from bench.suite.model import Suite
 from bench.suite.shapes import shape_problems
-from bench.suite.specs import BackboneSpec, TaskReader, TaskSpec, missing_file, read_backbone, read_model
+from bench.suite.specs import BackboneSpec, ModelSpec, TaskReader, TaskSpec, missing_file, read_backbone, read_model
 from bench.suite.standardise import RULES, check_standardise
 from bench.suite.strategies import read_strategies
 from bench.suite.weightings import UNIFORM, read_weightings
 
-_TABLES: dict[str, type[BaseModel]] = {
-    "": Suite, "recipe": Recipe, "source_recipe": Recipe, "statistics": Statistics, "pairs": Pairs,
-}  # fmt: skip
 _ANY_DEPTH = 4  # what takes sources does so whatever the backbone
 MAX_SUITE_BYTES = 4_000_000
 MAX_DEPTH = 200  # tables within tables
 MAX_NUMBER = 2**64
-MAX_PROBLEMS = 50  # that are said; of more, how many
-MAX_SHOWN = 200  # characters of a value in a message
+MAX_PROBLEMS = 200  # that are said; of more, how many
 MAX_TRIALS = 100_000_000  # more than anybody trains: planning them takes minutes, and a table of them all memory
 MAX_MODELS = 1_000_000  # source models, each of which is a file
 
@@ -73,25 +68,36 @@ def load_suite(
     """
     for plugin in plugins:
         load_plugin(plugin)
-    suite, where, text = _parse(source, further)
-    for plugin in suite.plugins:
-        load_plugin(suite.resolve(plugin))
+    values, where, text = _read(source)
+    form = Form(values) if isinstance(values, Suite) else read_form(values)
+    suite, problems = form.suite, list(form.problems)
+    if suite is None:
+        raise _error(where, problems, text)
+    try:
+        for plugin in suite.plugins:
+            load_plugin(suite.resolve(plugin))
+    except BenchError as error:
+        if not problems:
+            raise
+        raise _error(where, [*problems, Problem("plugins", str(error))], text) from None
     if plugins:
         everyone = (*suite.plugins, *(str(Path(p).expanduser().resolve()) for p in plugins))
         suite = suite.model_copy(update={"plugins": tuple(dict.fromkeys(everyone))})
-    problems = [*check(suite, files), *further(suite)]
+    problems += form.others([*check(suite, files, form.unknown_pairs), *further(suite)])
     if problems:
-        error = _error(where, problems, text)
-        error.suite = suite
+        error = _error(where, list(dict.fromkeys(problems)), text)
+        error.suite = form.readable(suite)
         raise error
     return suite
 
 
-def _parse(source: str | Path | Mapping[str, Any] | Suite, further: Further) -> tuple[Suite, str, str]:
+def _read(source: str | Path | Mapping[str, Any] | Suite) -> tuple[Suite | dict[str, Any], str, str]:
+    """Return a suite or its values, what messages call it, and its text."""
     if isinstance(source, Suite):
         return source, f'suite "{source.name}"', ""
     if isinstance(source, Mapping):
-        return _validate(dict(source), "the suite", "", further), "the suite", ""
+        _refuse_excess(source, "the suite")
+        return dict(source), "the suite", ""
     path = Path(source)
     if os.path.isdir(path):
         raise DataError(f"no suite at {path}: it is a folder")
@@ -105,8 +111,8 @@ def _parse(source: str | Path | Mapping[str, Any] | Suite, further: Further) -> 
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOML's and UTF-8's own errors, and numbers without end
         raise DataError(f"{path} is not valid TOML: {error}") from error
-    values = {"name": path.stem, "folder": str(path.resolve().parent), **values}
-    return _validate(values, str(path), text, further), str(path), text
+    _refuse_excess(values, str(path))
+    return {"name": path.stem, "folder": str(path.resolve().parent), **values}, str(path), text
 
 
 def _refuse_excess(values: Any, where: str) -> None:
@@ -131,11 +137,6 @@ def _refuse_excess(values: Any, where: str) -> None:
         raise DataError(f"{where}: tables are nested in each other more than {MAX_DEPTH} deep")
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
 def _error(where: str, problems: Sequence[Problem], text: str) -> SuiteError:
     """Build the error of a suite: the first problems with their lines, and how many more there are."""
     said = [with_line(problem, text) for problem in problems[:MAX_PROBLEMS]]
@@ -144,112 +145,19 @@ def _error(where: str, problems: Sequence[Problem], text: str) -> SuiteError:
     return SuiteError(where, said)
 
 
-def _validate(values: dict[str, Any], where: str, text: str, further: Further) -> Suite:
-    _refuse_excess(values, where)
-    try:
-        return Suite.model_validate(values)
-    except ValidationError as error:
-        items = error.errors(include_url=False)
-        mine = [item for item in items if not _follows(item)]
-        problems = _translate(mine[: 10 * MAX_PROBLEMS])
-        problems += _problems_of_rest(values, items, further)
-        raise _error(where, list(dict.fromkeys(problems)), text) from None
+def check(suite: Suite, files: bool = True, unknown_pairs: Collection[int] = ()) -> list[Problem]:
+    """Find every problem of a well-formed suite that shows without reading any data.
 
-
-def _follows(item: Mapping[str, Any]) -> bool:
-    """Whether an error only follows from others: a list is too short because its items were wrong."""
-    return item["type"] == "too_short" and bool(item.get("input"))
-
-
-# What stands in for an entry that is missing or wrong, so that the others can be checked.
-_SOUND = {"target": "digits", "source": "digits"}
-_STAND_INS = {"pairs": _SOUND, "tasks": "digits", "strategies": "scratch"}
-
-
-def _problems_of_rest(values: dict[str, Any], items: list[Any], further: Further) -> list[Problem]:
-    """Check what of a malformed suite is well formed, so that all of its mistakes are said at once."""
-    wrong = {item["loc"][0] for item in items if item["loc"]}
-    rest = {key: value for key, value in values.items() if key not in wrong}
-    for key in wrong & set(_STAND_INS):
-        spoilt = {item["loc"][1] for item in items if item["loc"][0] == key and len(item["loc"]) > 1}
-        if spoilt:
-            entries = values[key]
-            places = entries if isinstance(entries, Mapping) else range(len(entries))
-            sound = {place: _STAND_INS[key] if place in spoilt else entries[place] for place in places}
-            rest[key] = sound if isinstance(entries, Mapping) else list(sound.values())
-    rest.setdefault("target_sizes", [1])
-    rest["pairs"] = rest.get("pairs") or [_SOUND]
-    try:
-        suite = Suite.model_validate(rest)
-        for plugin in suite.plugins:
-            load_plugin(suite.resolve(plugin))
-    except (ValidationError, BenchError):
-        return []  # said once the form is right
-    return [*check(suite), *further(suite)]
-
-
-# What TOML calls the forms that pydantic asks for.
-_FORMS = {
-    "string_type": "text", "dict_type": "a table", "model_type": "a table", "tuple_type": "a list",
-    "int_type": "a whole number", "int_from_float": "a whole number", "int_parsing": "a whole number",
-    "float_type": "a number", "float_parsing": "a number", "bool_type": "true or false",
-    "bool_parsing": "true or false",
-}  # fmt: skip
-
-
-def _translate(items: list[Any]) -> list[Problem]:
-    """Turn pydantic's errors into problems that name the place, the value and what is allowed."""
-    forms: dict[str, list[str]] = {}
-    problems: dict[str, Problem] = {}
-    for number, item in enumerate(items):
-        place, table = _place(item["loc"])
-        form = _FORMS.get(item["type"])
-        if form is None:
-            problems[f"{place} {number}"] = _problem(place, table, item)
-            continue
-        # Where one of several forms is allowed, each that does not fit is an error of its own.
-        allowed = forms.setdefault(place, [])
-        if form not in allowed:
-            allowed.append(form)
-        problems[place] = Problem(place, f"must be {' or '.join(allowed)}, got {_shown(item.get('input'))}")
-    return list(problems.values())
-
-
-def _place(loc: tuple[Any, ...]) -> tuple[str, str]:
-    """Return where an error stands, and the table that this is in."""
-    place, table = "", ""
-    for part in loc:
-        if isinstance(part, int):
-            place += f"[{part}]"
-        elif part in ("str", "int", "dict[str,any]") or part.startswith(("function-", "constrained-", "dict[")):
-            continue
-        else:
-            table = place.partition("[")[0]
-            place += f".{part}" if place else part
-    return place, table
-
-
-def _problem(place: str, table: str, item: Mapping[str, Any]) -> Problem:
-    kind, message = item["type"], item["msg"].removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        key = str(item["loc"][-1])
-        known = (_TABLES.get(table) or Suite).model_fields
-        hint = nearest(key, known) or f"; allowed: {', '.join(k for k in known if k != 'folder')}"
-        return Problem(place, f'unknown key "{key}"{hint}')
-    if kind == "missing":
-        return Problem(place, "is missing")
-    if kind == "value_error":
-        return Problem(place, message)
-    if kind == "string_pattern_mismatch":
-        message = "must be letters, digits, dots, hyphens and underscores, a letter or digit first"
-    return Problem(place, f"{message.replace('Input should be', 'must be')}, got {_shown(item.get('input'))}")
-
-
-def check(suite: Suite, files: bool = True) -> list[Problem]:
-    """Find every problem of a well-formed suite that shows without reading any data; `files` as of `load_suite`."""
+    Parameters
+    ----------
+    files : bool
+        As of :func:`load_suite`.
+    unknown_pairs : collection of int
+        Entries of `pairs` that only stand in for what is malformed.
+    """
     problems: list[Problem] = []
     backbones, points = _check_backbones(suite, problems)
-    targets = _check_pairs(suite, files, problems)
+    targets = _check_pairs(suite, files, unknown_pairs, problems)
     problems += shape_problems(suite, backbones, targets)
     _check_extent(suite, points, problems)
     for index, name in enumerate(suite.measures):
@@ -258,7 +166,7 @@ def check(suite: Suite, files: bool = True) -> list[Problem]:
         except BenchError as error:
             problems.append(Problem(f"measures[{index}]", str(error)))
     problems += check_metric_key(suite)
-    problems += _check_source_methods(suite)
+    problems += _check_source_methods(suite, complete=not unknown_pairs)
     read_weightings(suite.weighting, problems)
     for field in ("target_sizes", "weighting", "measures"):
         counts = Counter(str(v) for v in getattr(suite, field))
@@ -270,17 +178,19 @@ def check(suite: Suite, files: bool = True) -> list[Problem]:
 
 
 def _takes_sources(value: str | Mapping[str, Any]) -> bool:
-    """Whether a strategy, for any depth, takes the examples of sources and copies nothing."""
-    return any(strategy.only_examples for strategy in read_strategies((value,), _ANY_DEPTH, []))
+    """Whether a strategy, for any depth, takes the examples of sources and copies nothing; a wrong one may."""
+    wrong: list[Problem] = []
+    return any(strategy.only_examples for strategy in read_strategies((value,), _ANY_DEPTH, wrong)) or bool(wrong)
 
 
-def _check_source_methods(suite: Suite) -> list[Problem]:
-    """Check how source models are trained."""
+def _check_source_methods(suite: Suite, complete: bool) -> list[Problem]:
+    """Check how source models are trained; whether a name is a source shows where the pairs are `complete`."""
     found = []
     sources = [source for pairs in suite.pairs for source in pairs.all_sources]
     for name, value in suite.source_methods.items():
         place = f"source_methods.{name}"
-        if name not in sources or name in suite.models:
+        known = name in sources if complete else name in suite.tasks or name in TASKS
+        if not known or name in suite.models:
             what = "comes trained" if name in suite.models else "is no source of the suite"
             found.append(Problem(place, f'"{name}" {what}{nearest(name, set(sources) - set(suite.models))}'))
         try:
@@ -289,7 +199,7 @@ def _check_source_methods(suite: Suite) -> list[Problem]:
             found.append(Problem(place, str(error)))
             continue
         asks = {"copied weights": how.copied, "sources": how.sources, "unlabelled target examples": how.unlabelled}
-        if wanted := next((what for what, asked in asks.items() if asked), None):
+        if wanted := " and ".join(what for what, asked in asks.items() if asked):
             found.append(Problem(place, f'"{how.name}" asks for {wanted}, which a source model is trained without'))
     return found
 
@@ -310,60 +220,79 @@ def _check_backbones(suite: Suite, problems: list[Problem]) -> tuple[dict[int, B
     """Check backbones and the strategies for each; return the sound ones and how many points they come to."""
     labels: dict[str, int] = {}
     sound: dict[int, BackboneSpec] = {}
+    meant: dict[int, BackboneSpec] = {}
     points = 0
+    found: list[Problem] = []
     for index, value in enumerate(suite.backbones):
         spec = read_backbone(value, f"backbones[{index}]", problems)
         if spec is None:
+            if other := meant_backbone(value):
+                meant.setdefault(other.depth, other)
             continue
         sound[index] = spec
         if spec.label in labels:
             message = f'two backbones are called "{spec.label}"; give one a name = "..."'
             problems.append(Problem(f"backbones[{index}]", message))
         labels[spec.label] = index
-        points += len(read_strategies(suite.strategies, spec.depth, problems))
-    if not sound:
-        problems += _strategies_alone(suite)
+        points += len(read_strategies(suite.strategies, spec.depth, found))
+    problems += found
+    if len(sound) < len(suite.backbones):
+        problems += _strategies_beside(suite, found, meant, alone=not sound)
     return sound, points
 
 
-def _strategies_alone(suite: Suite) -> list[Problem]:
-    """Check strategies where no backbone is sound: with the depth of one that may be meant, else without depth."""
-    meant = _meant_backbone(suite)
-    shallow, deep = 4, 40  # what is wrong for both is wrong whatever the backbone
-    found: dict[int, list[Problem]] = {}
-    for depth in (shallow, deep, *([meant.depth] if meant else [])):
-        read_strategies(suite.strategies, depth, found.setdefault(depth, []))
-    anyhow = [problem for problem in found[shallow] if problem in found[deep]]
-    if meant is None:
-        return anyhow
-    with_depth = [problem for problem in found[meant.depth] if problem not in anyhow]
-    return [*anyhow, *(Problem(p.place, f'{p.message} (if backbone "{meant.name}" is meant)') for p in with_depth)]
+def _strategies_beside(
+    suite: Suite, found: list[Problem], meant: Mapping[int, BackboneSpec], *, alone: bool
+) -> Iterator[Problem]:
+    """Check strategies where a backbone is wrong: without depth, and with that of one which may be meant.
+
+    Parameters
+    ----------
+    found : list of Problem
+        What is wrong with them for the backbones that are sound.
+    meant : mapping of depth to BackboneSpec
+    alone : bool
+        Whether no backbone is sound.
+    """
+    shallow, deep = [], []  # what is wrong for both is wrong whatever the backbone
+    for depth, wrong in ((4, shallow), (40, deep)):
+        read_strategies(suite.strategies, depth, wrong)
+    anyhow = [problem for problem in shallow if problem in deep]
+    if alone:
+        yield from anyhow
+    said = {problem.place for problem in found if problem not in anyhow}
+    for depth, spec in meant.items():
+        wrong = []
+        read_strategies(suite.strategies, depth, wrong)
+        for problem in wrong:
+            if problem not in anyhow and problem.place not in said:
+                yield Problem(problem.place, f'{problem.message} (if backbone "{spec.name}" is meant)')
+        said |= {problem.place for problem in wrong}
 
 
-def _meant_backbone(suite: Suite) -> BackboneSpec | None:
-    """Return the first backbone that is known under a similar name, with its own arguments."""
-    for value in suite.backbones:
-        name = value if isinstance(value, str) else value.get("backbone")
-        close = closest(name, BACKBONES.names()) if isinstance(name, str) else None
-        spec = read_backbone(close, "", []) if close else None
-        if spec is not None:
-            return spec
-    return None
+def meant_backbone(value: str | Mapping[str, Any]) -> BackboneSpec | None:
+    """Return the backbone that a wrong entry may mean, known under a similar name, with its own arguments."""
+    name = value if isinstance(value, str) else value.get("backbone")
+    close = closest(name, BACKBONES.names()) if isinstance(name, str) else None
+    return read_backbone(close, "", []) if close else None
 
 
-def _check_pairs(suite: Suite, files: bool, problems: list[Problem]) -> dict[str, TaskSpec]:
+def _check_pairs(
+    suite: Suite, files: bool, unknown_pairs: Collection[int], problems: list[Problem]
+) -> dict[str, TaskSpec]:
     """Check tasks, models and pairs; return the targets that are sound."""
     reader = TaskReader(suite, problems)
-    for name in suite.models:
-        spec = read_model(suite, name, problems)
-        if spec is not None and files and (problem := missing_file(spec)):
+    for name, table in suite.models.items():
+        read_model(suite, name, problems)
+        file = table.get("state_dict")
+        if files and isinstance(file, str) and (problem := missing_file(ModelSpec(name, str(suite.resolve(file))))):
             problems.append(problem)
         if name in suite.tasks:
             problems.append(Problem(f"models.{name}", f'"{name}" is also a task; rename one'))
     targets: dict[str, TaskSpec] = {}
     for index, pairs in enumerate(suite.pairs):
         target = reader.read(pairs.target, f"pairs[{index}].target")
-        targets |= {pairs.target: target} if target else {}
+        targets |= {pairs.target: target} if target and index not in unknown_pairs else {}
         for number, entry in enumerate(pairs.sources or (pairs.source,)):
             place = f"pairs[{index}].sources[{number}]" if pairs.sources else f"pairs[{index}].source"
             for source in (entry,) if isinstance(entry, str) else entry:

@@ -23,6 +23,19 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Clash(ValueError):
+    """Keys of a table that are well formed each and cannot stand together.
+
+    Parameters
+    ----------
+    found : list of (keys, message)
+    """
+
+    def __init__(self, found: list[tuple[tuple[str, ...], str]]):
+        super().__init__("; ".join(message for _, message in found))
+        self.found = found
+
+
 class Recipe(_Part):
     """How a model is trained; the same for every strategy, scratch included.
 
@@ -108,17 +121,24 @@ class Recipe(_Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        found = []
         if self.head_strengths is not None and len(self.head_strengths) != len(self.learning_rates):
-            raise ValueError(
+            message = (
                 f"{len(self.head_strengths)} head_strengths beside {len(self.learning_rates)} learning_rates: "
                 "every arm tries equally many settings"
             )
+            found.append((("head_strengths", "learning_rates"), message))
         if (self.validation == "extra") != (self.validation_size is not None):
-            raise ValueError('validation_size belongs to validation = "extra", and only to it')
+            message = 'validation_size belongs to validation = "extra", and only to it'
+            found.append((("validation", "validation_size"), message))
         if self.validation == "given" and self.refit:
-            raise ValueError("refit trains on validation examples too: a given validation split is not for that")
+            message = "refit trains on validation examples too: a given validation split is not for that"
+            found.append((("validation", "refit"), message))
         if self.checkpoints > self.steps:
-            raise ValueError(f"checkpoints = {self.checkpoints} is more than steps = {self.steps}")
+            message = f"checkpoints = {self.checkpoints} is more than steps = {self.steps}"
+            found.append((("checkpoints", "steps"), message))
+        if found:
+            raise Clash(found)
         return self
 
     def identity(self) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.errors import BenchError, Problem, nearest
+from bench.errors import BenchError, Problem, closest, nearest
 from bench.identity import canonical, digest
-from bench.registry import BACKBONES, CHANGES, TASKS, Entry, changed_classes, known_classes
+from bench.registry import BACKBONES, CHANGES, TASKS, Entry, Registry, changed_classes, known_classes
 from bench.suite.model import Suite
 from bench.trial import named_shapes
 
@@ -145,6 +145,18 @@ def unstorable(arguments: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def read_entry(registry: Registry, name: str, arguments: Mapping[str, Any], found: list[str]) -> Entry | None:
+    """Return what is registered under a name; None where it or an argument is wrong, which is added to `found`."""
+    try:
+        entry = registry.get(name)
+    except BenchError as error:
+        found.append(str(error))
+        return None
+    wrong = [*entry.problems(arguments), *unstorable(arguments)]
+    found += wrong
+    return None if wrong else entry
+
+
 class TaskReader:
     """Reads the tasks that a suite names, inline or in its [tasks] table."""
 
@@ -193,19 +205,22 @@ class TaskReader:
                 table = {"task": task, **{("path" if k == key else k): v for k, v in table.items()}}
                 break
         base = table.pop("task", None)
+        parent, meant = None, None
         if not isinstance(base, str):
             self._problem(place, f'say which task: task = "..." or one of {", ".join(SHORTHANDS)}')
-            return None
-        parent = None
-        if base in self.suite.tasks and base != name:
+            base = None
+        elif base in self.suite.tasks and base != name:
             parent = self.read(base, f"{place}.task")
-            if parent is None:
-                return None
         elif base not in TASKS:
             known = [*self.suite.tasks, *TASKS.names()]
             self._problem(
                 f"{place}.task", f'unknown task "{base}"{nearest(base, known) or "; see: ntbench list tasks"}'
             )
+            meant = closest(base, known)
+        if parent is None and base not in TASKS:
+            known = base in self.suite.tasks or meant is not None
+            table = table if known else {key: value for key, value in table.items() if key in CHANGES}
+            self._rest(table, meant, place)
             return None
         entry = None if parent else TASKS.get(base)
         arguments, changes = self._split(table, entry, place)
@@ -237,6 +252,19 @@ class TaskReader:
                 what = f'neither an argument of "{entry.name}" nor a change' if entry else "not a change"
                 self._problem(place, f'"{key}" is {what}{nearest(key, known)}')
         return arguments, changes
+
+    def _rest(self, table: Mapping[str, Any], meant: str | None, place: str) -> None:
+        """Check what stands beside a wrong task: its changes, and the arguments of the one that may be meant."""
+        before = len(self.problems)
+        entry = TASKS.get(meant) if meant in TASKS and meant not in self.suite.tasks else None
+        arguments, _ = self._split(table, entry, place)
+        if entry:
+            self._arguments(entry, arguments, place)
+        if meant:
+            self.problems[before:] = [
+                Problem(place, f'{problem.message} (if task "{meant}" is meant)') if problem.place == place else problem
+                for problem in self.problems[before:]
+            ]
 
     def _path(self, entry: Any, key: str, value: Any) -> Any:
         """Make a path of the suite absolute; a second file may also be named from beside the first."""
@@ -306,34 +334,23 @@ def read_backbone(value: str | Mapping[str, Any], place: str, problems: list[Pro
     """Read one entry of `backbones`."""
     table = {"backbone": value} if isinstance(value, str) else dict(value)
     name, label = table.pop("backbone", None), table.pop("name", None)
-    if not isinstance(name, str):
-        problems.append(Problem(place, 'say which: backbone = "..."'))
-        return None
+    found: list[str] = []
     if not isinstance(label, str | None):
-        problems.append(Problem(place, f"name = {label!r} is not text"))
-        return None
-    if "weights" in table:
-        problems.append(
-            Problem(place, 'published weights are a source: name them under [models], as { weights = "DEFAULT" }')
-        )
-        return None
-    try:
-        entry = BACKBONES.get(name)
-    except BenchError as error:
-        problems.append(Problem(place, str(error)))
-        return None
-    found = [*entry.problems(table), *unstorable(table)]
+        found.append(f"name = {label!r} is not text")
+    if table.pop("weights", None) is not None:
+        found.append('published weights are a source: name them under [models], as { weights = "DEFAULT" }')
+    if not isinstance(name, str):
+        found.append('say which: backbone = "..."')
+    elif entry := read_entry(BACKBONES, name, table, found):
+        depth = entry.meta["depth"]
+        try:
+            depth = depth(**table) if callable(depth) else int(depth)
+        except BenchError as error:
+            found.append(str(error))
+        except Exception as error:
+            found.append(f"{type(error).__name__}: {error}")
     problems.extend(Problem(place, message) for message in found)
     if found:
-        return None
-    depth = entry.meta["depth"]
-    try:
-        depth = depth(**table) if callable(depth) else int(depth)
-    except BenchError as error:
-        problems.append(Problem(place, str(error)))
-        return None
-    except Exception as error:
-        problems.append(Problem(place, f"{type(error).__name__}: {error}"))
         return None
     return BackboneSpec(label or name, name, table, entry.version, depth)
 
@@ -371,20 +388,21 @@ _MODEL_WORDS = {
 def read_model(suite: Suite, name: str, problems: list[Problem]) -> ModelSpec | None:
     """Read one entry of [models]; whether its file is there is for :func:`missing_file` to say."""
     table, place = dict(suite.models[name]), f"models.{name}"
-    for key in table:
-        if key not in _MODEL_TYPES:
-            problems.append(Problem(place, f'"{key}" is not part of a model{nearest(key, _MODEL_TYPES)}'))
-            return None
-    if ("state_dict" in table) == ("weights" in table):
-        problems.append(Problem(place, 'give either state_dict = "FILE" or weights = "NAME"'))
-        return None
+    found = [
+        Problem(place, f'"{key}" is not part of a model{nearest(key, _MODEL_TYPES)}')
+        for key in table
+        if key not in _MODEL_TYPES
+    ]
+    if ("state_dict" in table) == ("weights" in table) and not found:  # what is misspelt may be one of them
+        found.append(Problem(place, 'give either state_dict = "FILE" or weights = "NAME"'))
     wrong = [key for key, kind in _MODEL_TYPES.items() if key in table and not isinstance(table[key], kind)]
-    if wrong:
-        problems.extend(Problem(f"{place}.{key}", f"{table[key]!r} is not {_MODEL_WORDS[key]}") for key in wrong)
-        return None
-    classes = tuple(table.get("classes", ()))
+    found += [Problem(f"{place}.{key}", f"{table[key]!r} is not {_MODEL_WORDS[key]}") for key in wrong]
+    classes = tuple(table.get("classes", ())) if "classes" not in wrong else ()
     if not all(isinstance(c, str) for c in classes) or len(set(classes)) < len(classes) or len(classes) == 1:
-        problems.append(Problem(f"{place}.classes", "needs at least two different names, in the order of the head"))
+        message = "needs at least two different names, in the order of the head"
+        found.append(Problem(f"{place}.classes", message))
+    problems += found
+    if found:
         return None
     if "state_dict" in table:
         table["state_dict"] = str(suite.resolve(table["state_dict"]))

@@ -70,16 +70,20 @@ def _wrong_rule(suite: Suite) -> Iterator[str]:
 def table_problems(plan: Plan) -> list[Problem]:
     """Find tables that the suite's rule cannot treat alike. Needs the cards of all tasks."""
     rule, cards = plan.suite.standardise, {name: plan.card(name) for name in plan.tasks}
-    if None in cards.values() or rule == NONE:
+    if rule == NONE:
         return []
-    if rule is not None and not any(is_array_shape(cards[target].shape, 1) for target in plan.targets):
+    known = {name: card for name, card in cards.items() if card is not None}
+    if rule is not None and not any(
+        target not in known or is_array_shape(known[target].shape, 1) for target in plan.targets
+    ):
         return [Problem("standardise", "is for tables, and no target is one: images are taken as they are")]
+    cards = known
     if rule in cards and rule not in RULES and not applies(rule, cards[rule]):
         return [Problem("standardise", f'"{rule}" says standardise = false (or has no measured column)')]
     found = []
     for target, sources in plan.targets.items():
         by = plan.standardised_by(target, target)
-        if by is None or rule == BY_OWN:
+        if by not in cards or target not in cards or rule == BY_OWN:
             continue
         places = {target: f'target "{target}"'}
         places |= {name: f"pair {name} -> {target}" for name in sources if name in cards}

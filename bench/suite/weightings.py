@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import BenchError, Problem
 from bench.identity import digest
 from bench.registry import WEIGHTINGS
-from bench.suite.specs import unstorable
+from bench.suite.specs import read_entry
 from bench.trial import SINGLE_LABEL, Card
 
 UNIFORM = "uniform"
@@ -61,26 +61,18 @@ def read_weighting(value: str | Mapping[str, Any], place: str, problems: list[Pr
     """Read one entry of `weighting`."""
     table = {"weighting": value} if isinstance(value, str) else dict(value)
     name, label = table.pop("weighting", None), table.pop("name", None)
-    if not isinstance(name, str):
-        problems.append(Problem(place, 'say which: weighting = "..."'))
-        return None
+    found: list[str] = []
     if not isinstance(label, str | None) or label == "":
-        problems.append(Problem(place, f"name = {label!r} is not text"))
-        return None
-    try:
-        entry = WEIGHTINGS.get(name)
-    except BenchError as error:
-        problems.append(Problem(place, str(error)))
-        return None
-    found = [*entry.problems(table), *unstorable(table)]
-    check = entry.meta.get("check")
-    if not found and check is not None:
+        found.append(f"name = {label!r} is not text")
+    if not isinstance(name, str):
+        found.append('say which: weighting = "..."')
+    elif (entry := read_entry(WEIGHTINGS, name, table, found)) and (check := entry.meta.get("check")):
         try:
             check(**table)
         except BenchError as error:
             found.append(str(error))
+    problems.extend(Problem(place, message) for message in found)
     if found:
-        problems.extend(Problem(place, message) for message in found)
         return None
     return WeightingSpec(
         label or name, name, table, entry.version, entry.meta.get("learns_from"), entry.meta.get("judges")

@@ -131,6 +131,13 @@ def test_values_by_class_are_exported(ran, tmp_path, ntbench):
     assert len(table) == 6 * len(rows)
     recalls = table[table["metric"] == "balanced-accuracy"].groupby("key")["value"].mean()
     assert recalls.to_numpy() == pytest.approx(rows.loc[recalls.index, "test_balanced_accuracy"].to_numpy(), abs=1e-3)
+    gaps = pd.read_csv(tmp_path / "per-class-gaps.csv")
+    assert set(gaps["class_metric"]) == set(table["metric"])
+    comparisons = pd.read_csv(tmp_path / "comparisons.csv")
+    whole = ["target", "backbone", "target_size", "source", "weighting", "strategy", "transfer_depth", "frozen_depth"]
+    means = gaps[gaps["class_metric"] == "auroc"].groupby(whole)["ntg"].mean()
+    expected = comparisons.set_index(whole)["ntg"].loc[means.index]
+    assert means.to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-3)  # macro AUROC is the classes' mean
     rows.reset_index().to_parquet(tmp_path / "results.parquet")
     done = ntbench("export", tmp_path, "--out", tmp_path / "more", "--per-class")
     assert done.code == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bench.report import reproducible
 from bench.report.reproducible import EVERYTHING, choose, products
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -108,6 +109,14 @@ def test_names_that_mean_nothing(reproduce, stored, ntbench, tmp_path):
     done = ntbench("reproduce", "all", "--results", tmp_path / "nowhere")
     assert done.code == 2
     assert "holds no stored rows" in done.err
+
+
+def test_without_a_checkout_it_is_said_where_the_paper_is_built(reproduce, monkeypatch, tmp_path):
+    monkeypatch.setattr(reproducible, "PAPER", tmp_path / "paper" / "ntbench_paper")
+    done = reproduce("paper")
+    assert done.code == 2
+    assert "what builds the paper is not installed; it stands in a checkout" in done.err
+    assert reproduce("small/table").code == 0
 
 
 def test_every_committed_suite_has_its_products():

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ntbench_paper.chapters import moons
+from ntbench_paper.products import PICTURES, paper_products
+from ntbench_paper.values import one
 
 from bench.cli.reproduce import _part
 from bench.errors import DataError
-from bench.report.paper.chapters import moons
-from bench.report.paper.products import PICTURES, paper_products
-from bench.report.paper.values import one
 from bench.report.product import TABLE
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,8 +26,8 @@ SECTIONS = sorted((PAPER / "sections").glob("*.tex"))
 
 VALUE = re.compile(r"\\val\{([^}]*)\}")
 WHEN = re.compile(r"\\whenthere\{([^}]*)\}\{")
-# What is no result: the corner of scratch and the bounds of the triangle.
-ALLOWED = ("$(0,0)$", "$(L,0)$", "$(k,0)$", r"$0\le f\le n\le L$")
+# What is no result: the corner of scratch, the bounds of the triangle and the name of a penalty.
+ALLOWED = ("L2", "$(0,0)$", "$(L,0)$", "$(k,0)$", r"$0\le f\le n\le L$")
 WORDS = "five|six|seven|eight|nine|ten|eleven|twelve|dozen|hundred|thousand"
 
 

@@ -1,46 +1,50 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from trial_rows import frame, scratch, transfer
 
-from bench.errors import DataError
 from bench.stats.classes import per_class_gap
 
-N, M = 5, 30
+N = 5
 RNG = np.random.default_rng(6)
-TRUTH = np.arange(M) % 3
-RIGHT = {arm: RNG.random((N, M)) < p for arm, p in (("s", 0.8), ("t", 0.6))}
-KEYS = {arm: [f"{arm}{i}" for i in range(N)] for arm in RIGHT}
-CORRECT = {key: row for arm in RIGHT for key, row in zip(KEYS[arm], RIGHT[arm], strict=True)}
-ROWS = frame(scratch(RIGHT["s"].mean(axis=1)), transfer(RIGHT["t"].mean(axis=1))).assign(key=[*KEYS["s"], *KEYS["t"]])
+SCORES = {arm: RNG.random((N, 3)) for arm in "st"}  # seed x class
+ROWS = frame(scratch([0.8] * N), transfer([0.6] * N)).assign(key=[f"{arm}{i}" for arm in "st" for i in range(N)])
+
+
+def values(**changes):
+    rows = [
+        {"key": f"{arm}{i}", "metric": "balanced-accuracy", "class": name, "value": SCORES[arm][i, k]}
+        for arm in "st"
+        for i in range(N)
+        for k, name in enumerate(("zero", "one", "two"))
+    ]
+    return pd.DataFrame(rows).assign(**changes)
 
 
 def test_each_class_has_its_own_gap():
-    table = per_class_gap(ROWS, CORRECT, {"t": TRUTH}, {"t": ["zero", "one", "two"]})
+    table = per_class_gap(ROWS, values())
     assert table["class"].tolist() == ["zero", "one", "two"]
-    assert table["n_examples"].tolist() == [10, 10, 10]
-    for row in table.itertuples():
-        recalls = []
-        for arm in ("s", "t"):
-            of_class = [[RIGHT[arm][i][j] for j in range(M) if TRUTH[j] == row.label] for i in range(N)]
-            recalls.append([sum(answers) / len(answers) for answers in of_class])
-        assert row.ntg == pytest.approx(np.mean(recalls[0]) - np.mean(recalls[1]))
-        test = stats.ttest_rel(*recalls)
-        assert row.p_value == pytest.approx(test.pvalue)
+    for k, row in enumerate(table.itertuples()):
+        one, two = SCORES["s"][:, k], SCORES["t"][:, k]
+        test = stats.ttest_rel(one, two)
+        assert (row.scratch_value, row.transfer_value) == pytest.approx((one.mean(), two.mean()))
+        assert (row.ntg, row.p_value) == pytest.approx(((one - two).mean(), test.pvalue))
         assert (row.ntg_low, row.ntg_high) == pytest.approx(tuple(test.confidence_interval()))
     assert table["p_holm"].min() == pytest.approx(min(1, 3 * table["p_value"].min()))
 
 
-def test_classes_weighted_by_their_size_give_the_gap():
-    table = per_class_gap(ROWS, CORRECT, {"t": TRUTH})
-    total = (table["ntg"] * table["n_examples"]).sum() / M
-    assert total == pytest.approx(RIGHT["s"].mean() - RIGHT["t"].mean())
+def test_metrics_are_families_of_their_own_and_undefined_values_are_left_out():
+    other = values(metric="macro-f1")
+    other.loc[other["key"] == "s0", "value"] = np.nan
+    table = per_class_gap(ROWS, pd.concat([values(), other]))
+    assert table.groupby("class_metric")["n_seeds"].unique().map(list).to_dict() == {
+        "balanced-accuracy": [N], "macro-f1": [N - 1]
+    }  # fmt: skip
+    alone = per_class_gap(ROWS, values())
+    assert table[table["class_metric"] == "balanced-accuracy"]["p_holm"].tolist() == alone["p_holm"].tolist()
 
 
-def test_labels_that_are_missing_or_of_another_length_are_named():
-    with pytest.raises(DataError, match='no labels were given for the target "t"'):
-        per_class_gap(ROWS, CORRECT, {"u": TRUTH})
-    with pytest.raises(DataError, match="t has 29 test labels, but trials have 30 answers"):
-        per_class_gap(ROWS, CORRECT, {"t": TRUTH[1:]})
-    with pytest.raises(DataError, match="a run's ledger keeps it"):
-        per_class_gap(ROWS, {}, {"t": TRUTH})
+def test_without_values_of_both_sides_there_is_no_gap():
+    assert not len(per_class_gap(ROWS, values()[lambda table: table["key"].str.startswith("t")]))
+    assert not len(per_class_gap(frame(scratch([0.5] * 2)).assign(key=["a", "b"]), values()))

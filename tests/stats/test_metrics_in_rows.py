@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from ntbench_paper.regret import depth_regret
 from trial_rows import frame, scratch, transfer
 
 from bench.errors import DataError
@@ -18,7 +19,6 @@ from bench.stats.difference import difference
 from bench.stats.effective import effective_data
 from bench.stats.gap import negative_transfer
 from bench.stats.pairs import negative_share, pair_gaps, similarity_correlation
-from bench.stats.regret import depth_regret
 from bench.stats.select import select_depth
 
 AUROC = {"metric": "auroc", "metric_unit": "points"}

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+from ntbench_paper.regret import depth_regret
 from scipy import stats
 from trial_rows import frame, scratch, transfer
-
-from bench.stats.regret import depth_regret
 
 TEST = np.array([[0.9, 0.8, 0.85, 0.7], [0.7, 0.9, 0.8, 0.75], [0.6, 0.5, 0.9, 0.6]])  # depth x seed
 VAL = np.array([[0.5, 0.9, 0.9, 0.9], [0.9, 0.5, 0.5, 0.5], [0.1, 0.1, 0.1, 0.1]])

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.report.paper.values import count, gap, interval, one, pick
 from bench.report.style import strategy_name
 from bench.report.table import latex_escape
 from bench.schema import VERDICTS
 from bench.stats.won_back import ORACLE, UNIFORM, won_back
 from bench.transfer.index import BUILTIN as STRATEGY_ORDER
+from ntbench_paper.values import count, gap, interval, one, pick
 
 if TYPE_CHECKING:
     import pandas as pd

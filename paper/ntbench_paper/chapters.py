@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.report.paper.values import (
+from bench.report.style import measure_name
+from bench.stats.advice import FAILED, FULL, HELD, UNDECIDED, textbook
+from bench.stats.decompose import decomposition
+from bench.stats.effective import effective_data
+from bench.stats.pairs import similarity_correlation
+from bench.stats.select import select_depth
+from ntbench_paper.regret import depth_regret
+from ntbench_paper.values import (
     FEATURES,
     ZERO,
     Values,
@@ -26,14 +33,7 @@ from bench.report.paper.values import (
     spread,
     widths,
 )
-from bench.report.paper.weighted import published, ren2018, weighting
-from bench.report.style import measure_name
-from bench.stats.advice import FAILED, FULL, HELD, UNDECIDED, textbook
-from bench.stats.decompose import decomposition
-from bench.stats.effective import effective_data
-from bench.stats.pairs import similarity_correlation
-from bench.stats.regret import depth_regret
-from bench.stats.select import select_depth
+from ntbench_paper.weighted import published, ren2018, weighting
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.report.files import write_file
-from bench.report.paper.chapters import CHAPTERS, Chapter
-from bench.report.paper.tables import TABLES
-from bench.report.paper.values import pick
 from bench.report.product import FIGURE, TABLE, Product
 from bench.report.write import write_figure
+from ntbench_paper.chapters import CHAPTERS, Chapter
+from ntbench_paper.tables import TABLES
+from ntbench_paper.values import pick
 
 if TYPE_CHECKING:
     from bench.report.material import Part

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.report.paper.values import Values, count, gap, general, size
 from bench.stats import paired
 from bench.stats.won_back import won_back
+from ntbench_paper.values import Values, count, gap, general, size
 
 if TYPE_CHECKING:
     import pandas as pd
