@@ -16,7 +16,7 @@ help:
 	@echo "make benchmarks  measure speed against other ways; writes results/benchmarks/ratios.csv"
 	@echo "make reliability kill, fill, damage and lock runs; writes results/reliability/faults.csv"
 	@echo "make compare     run suites in this checkout and in BASE=<another>, and compare them to the bit"
-	@echo "make lint        check style"
+	@echo "make lint        check style and types"
 	@echo "make clean       remove $(VENV) (runs and results stay)"
 
 install: $(READY)
@@ -26,7 +26,7 @@ $(READY): pyproject.toml
 	  { echo "ntbench needs Python 3.11 or newer; $(PYTHON) is not. Say which: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "python3 -m venv failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 2; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 bench: $(READY)
@@ -69,7 +69,7 @@ paper-files: $(READY)
 
 # Ratios mean something on a quiet machine only. ARGS names some: make benchmarks ARGS="step cut".
 benchmarks: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,benchmarks]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,benchmarks]'
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # About half an hour. ARGS names some faults: make reliability ARGS="'torn last line' --tries 5".
@@ -84,6 +84,7 @@ compare: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV)

@@ -75,7 +75,7 @@ class SuiteError(BenchError):
         lines = "\n".join(f"  {problem}" for problem in self.problems)
         super().__init__(f"{source}: {count}\n{lines}")
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.source, self.problems)
 
 

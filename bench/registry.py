@@ -116,7 +116,9 @@ class Registry:
     def _builtin(self) -> dict[str, str]:
         return importlib.import_module(self._index).BUILTIN
 
-    def register(self, name: str, function: Callable, *, version: int = 1, given: int = 1, **meta: Any) -> Entry:
+    def register(
+        self, name: str, function: Callable[..., Any], *, version: int = 1, given: int = 1, **meta: Any
+    ) -> Entry:
         """Add an entry; registering a known name again is an error unless it is the same function.
 
         Raises
@@ -163,7 +165,7 @@ class Registry:
         return name in self._entries
 
 
-def _same_function(a: Callable, b: Callable) -> bool:
+def _same_function(a: Callable[..., Any], b: Callable[..., Any]) -> bool:
     """Whether two functions are one definition (a plug-in file loaded twice, say)."""
     return (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
 
@@ -269,6 +271,6 @@ def load_plugin(path: str | Path) -> None:
 def _line(error: BaseException, path: Path) -> int | str:
     """Return the line of the file that an error came through last; "?" where it came through none."""
     if isinstance(error, SyntaxError) and error.filename == str(path):
-        return error.lineno
+        return error.lineno or "?"
     frames = traceback.extract_tb(error.__traceback__)
-    return next((frame.lineno for frame in reversed(frames) if frame.filename == str(path)), "?")
+    return next((frame.lineno or "?" for frame in reversed(frames) if frame.filename == str(path)), "?")

@@ -176,8 +176,8 @@ def scale_of(table: pd.DataFrame) -> Scale:
     if not found or found == [ACCURACY]:
         return Scale()
     here = table[table["metric"] == found[0]]
-    unit = here["metric_unit"].dropna() if "metric_unit" in here else ()
-    unit = str(unit.iloc[0]) if len(unit) else _unit_of(found[0])
+    units = list(here["metric_unit"].dropna()) if "metric_unit" in here else []
+    unit = str(units[0]) if units else _unit_of(found[0])
     return Scale(found[0], unit, 1.0 if unit == POINTS else _step(here))
 
 
@@ -189,7 +189,7 @@ def scales_of(table: pd.DataFrame) -> list[Scale]:
 def score_name(table: pd.DataFrame) -> str:
     """Name what a table's scores are, in a sentence: "accuracy", "AUROC"; "score" where there are several."""
     found = metrics_of(table)
-    return "score" if len(found) > 1 else Scale(*found).label
+    return "score" if len(found) > 1 else (Scale(found[0]) if found else Scale()).label
 
 
 def metrics_of(table: pd.DataFrame) -> list[str]:

@@ -8,7 +8,11 @@ import typer
 
 from bench.cli import check, debug, diff, export, listing, merge, new, plan, report, reproduce, run, show, status, table
 
-_EPILOG = "A first run: ntbench new pair mine, then ntbench run mine.toml"
+_EPILOG = (
+    "A first run: ntbench new pair mine, then ntbench run mine.toml. "
+    "Exit codes: 0 success; 1 failed trials, or results that changed; 2 bad input; 3 missing rows; "
+    "70 a bug in ntbench; 130 interrupted. ntbench VERB --help says what they mean for a verb."
+)
 
 
 def _version(asked: bool) -> None:

@@ -35,7 +35,9 @@ def check(
 
     Of a suite, every mistake is said at once, each with its place. Of a plug-in or a name, the contract
     is run that all tasks, changes, backbones, strategies, methods, adaptations, measures, weightings and metrics
-    keep. Exit code 2 if anything is wrong.
+    keep.
+
+    Exit codes: 0 nothing is wrong, 2 something is.
     """
     from bench.errors import BenchError
     from bench.registry import load_plugin

@@ -75,7 +75,8 @@ def run(
     The same command goes on where it stopped. Afterwards, the comparison table, findings and the paths of
     what was written are printed. The table depends neither on the launcher nor on the number of workers.
 
-    Exit codes: 0 complete, 1 some trials or measurements failed, 2 bad input, 130 interrupted.
+    Exit codes: 0 complete, 1 some trials or measurements failed (failed trials are rows), 2 bad input (the message says
+    what and where), 130 interrupted.
     """
     from bench.launch.means import Means
     from bench.launch.shards import Shard

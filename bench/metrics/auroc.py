@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.base import MULTI, SINGLE, OverClasses, Truth, columns_of, metric
@@ -18,14 +20,14 @@ class AUROC(OverClasses):
     bounded = True
     label = "AUROC"
 
-    def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
+    def undefined(self, targets: np.ndarray, classes: Sequence[str]) -> str | None:
         """Say where there is nothing to tell apart: every test example is of one class, or alike in every label."""
         columns = columns_of(targets, classes)
         if _both(columns).any():
             return None
         if np.asarray(targets).ndim > 1:
             return "each label has all test examples or none"
-        only = [name for name, there in zip(classes, columns.any(axis=0), strict=True) if there]
+        only = [classes[int(k)] for k in np.flatnonzero(columns.any(axis=0))]
         return f'every test example is of class "{only[0]}"' if only else "there is no test example"
 
     def per_class(self, truth: Truth) -> np.ndarray:
@@ -51,7 +53,7 @@ def _area(scores: np.ndarray, there: np.ndarray) -> float:
 
 def _both(columns: np.ndarray) -> np.ndarray:
     """Which classes or labels have examples and lack some, shape (K,)."""
-    return columns.any(axis=0) & ~columns.all(axis=0)
+    return np.asarray(columns.any(axis=0) & ~columns.all(axis=0))
 
 
 def _log_odds(scores: np.ndarray) -> np.ndarray:

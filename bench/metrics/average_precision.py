@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.base import MULTI, OverClasses, Truth, metric
@@ -15,7 +17,7 @@ class MeanAveragePrecision(OverClasses):
     bounded = True
     label = "mean average precision"
 
-    def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
+    def undefined(self, targets: np.ndarray, classes: Sequence[str]) -> str | None:
         """Say where no label occurs."""
         return None if np.any(targets) else "no test example has any label"
 

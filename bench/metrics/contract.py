@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def _check(metric: Metric, make: Callable[[float], Truth]) -> Iterator[str]:
     if not all(np.array_equal(getattr(truth, part), getattr(before, part)) for part in _PARTS):
         yield "it changes the arrays that it is given"
     order = np.random.default_rng(1).permutation(_N)
-    shuffled = _number(metric.score(Truth(*(getattr(truth, part)[order] for part in _PARTS), truth.classes)))
+    shuffled = _number(metric.score(replace(truth, **{part: getattr(truth, part)[order] for part in _PARTS})))
     if not _same(value, shuffled, _ROUNDING):
         yield f"it depends on the order of the examples: {value} and {shuffled}"
     good, bad = _number(metric.score(make(1.0))), _number(metric.score(make(0.0)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.base import MULTI, SINGLE, OverClasses, Truth, metric
@@ -15,7 +17,7 @@ class MacroF1(OverClasses):
     bounded = True
     label = "macro-F1"
 
-    def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
+    def undefined(self, targets: np.ndarray, classes: Sequence[str]) -> str | None:
         """Say where no label occurs."""
         return None if np.asarray(targets).ndim == 1 or np.any(targets) else "no test example has any label"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bench.metrics.base import REGRESSION, OverClasses, Truth, columns_of, metric
@@ -16,7 +18,7 @@ class R2(OverClasses):
     unit = "R2"
     label = "R2"
 
-    def undefined(self, targets: np.ndarray, classes: tuple[str, ...]) -> str | None:
+    def undefined(self, targets: np.ndarray, classes: Sequence[str]) -> str | None:
         """Say where a value is the same for every test example."""
         columns = columns_of(targets, classes)
         if len(columns) < 2:

@@ -228,9 +228,10 @@ def _examples(part: pd.DataFrame, correct: Mapping[str, np.ndarray]) -> np.ndarr
     arms = []
     for key, accuracy in (("scratch_key", "scratch_score"), ("key", "test_score")):
         found = [correct.get(name) for name in part[key]]
-        if any(one is None for one in found) or len({len(one) for one in found}) > 1:
+        known = [one for one in found if one is not None]
+        if len(known) < len(found) or len({len(one) for one in known}) > 1:
             return None
-        arm = np.stack(found).astype(np.int8)
+        arm = np.stack(known).astype(np.int8)
         stated = part[accuracy].to_numpy(dtype=float)
         wrong = np.nonzero(np.abs(arm.mean(axis=1) - stated) > 1e-6)[0]
         if len(wrong):

@@ -30,7 +30,7 @@ def is_collapsed(row: Mapping[str, Any]) -> bool:
     if not (isinstance(rate, float) and isinstance(rates, str) and f"{rate:g}" in rates.split(", ")):
         return False
     train, constant, val = (row.get(name) for name in ("train_loss", "constant_loss", "val_loss"))
-    if not all(isinstance(loss, float) for loss in (train, constant, val)):
+    if not (isinstance(train, float) and isinstance(constant, float) and isinstance(val, float)):
         return True
     return not (train < constant and val <= FAR_LOSS * constant)
 

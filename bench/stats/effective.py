@@ -92,7 +92,8 @@ def _one(part: pd.DataFrame, levels: pd.DataFrame, alpha: float, resamples: int)
     sizes = np.log(levels.columns.to_numpy(dtype=float))
     curve, reached = levels.loc[seeds].to_numpy(dtype=float), score[seeds].to_numpy(dtype=float)
     log_size, censored = equal_size(sizes, monotone(curve.mean(axis=0)), float(reached.mean()))
-    ends, ends_censored = (np.nan, np.nan), (None, None)
+    ends: np.ndarray = np.full(2, np.nan)
+    ends_censored: tuple[str | None, str | None] = (None, None)
     if len(seeds) > 1:
         drawn = seed_weights(len(seeds), resamples) / len(seeds)
         worth = [equal_size(sizes, monotone(c), a)[0] for c, a in zip(drawn @ curve, drawn @ reached, strict=True)]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import DataError, nearest
+from bench.schema import SCRATCH
 from bench.scores import as_accuracy
 from bench.stats import paired
-from bench.stats.gap import COMPARISON_KEY, SCRATCH, SETTING, at_every_size, prepare
+from bench.stats.gap import COMPARISON_KEY, SETTING, at_every_size, prepare
 
 if TYPE_CHECKING:
     import pandas as pd

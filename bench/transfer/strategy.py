@@ -10,14 +10,17 @@ from bench.triangle import Phase, Strategy, point
 __all__ = ["Phase", "Strategy", "point", "strategy"]
 
 
-def strategy(name: str, *, version: int = 1) -> Callable:
+_Family = Callable[..., Iterable[Strategy]]
+
+
+def strategy(name: str, *, version: int = 1) -> Callable[[_Family], _Family]:
     """Register a function ``(depth, **arguments) -> iterable of Strategy`` (decorator).
 
     The function is given the backbone's number of blocks L and yields one strategy for each point that
     it stands for.
     """
 
-    def register(function: Callable[..., Iterable[Strategy]]) -> Callable[..., Iterable[Strategy]]:
+    def register(function: _Family) -> _Family:
         STRATEGIES.register(name, function, version=version, given=1)
         return function
 

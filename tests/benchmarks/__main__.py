@@ -1,6 +1,6 @@
 """All benchmarks by one command: ``python -m tests.benchmarks``, from the top of the checkout.
 
-Rows are merged into results/benchmarks/ratios.csv, and that table stands in the README. ``ratio`` is the
+Rows are merged into results/benchmarks/ratios.csv, and the README beside it shows that table. ``ratio`` is the
 quantity that ``benchmark`` names, divided by that of ``baseline``: the median over rounds in which the two
 take turns, ``low`` and ``high`` being the smallest and the largest round. Run it on a quiet machine.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .ratios import Options, machine, markdown, merge, read, show, write_between
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "results" / "benchmarks" / "README.md"
 
 # Name -> what it takes. Each is a module beside this one with a function `measure(options)`.
 BENCHMARKS = {
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         if options.folder == Options.folder:
             texts = module.tables(options.folder) if hasattr(module, "tables") else {}
             for mark, text in {"ratios": markdown(read(table)), **texts}.items():
-                write_between(README, mark, text)
+                write_between(PAGE, mark, text)
         rows += found
     print("\n" + show(rows))
     return 1 if any(row["met"] == "no" for row in rows) else 0

@@ -289,7 +289,7 @@ def _write_table(medians: dict[tuple[str, int], tuple[float, float]], ledgers: d
 
 
 def tables(folder: Path) -> dict[str, str]:
-    """Return, for the README's mark "growth", what growth.csv says of a few numbers of trials."""
+    """Return, for the mark "growth" of the page, what growth.csv says of a few numbers of trials."""
     from .ratios import markdown
 
     with (folder / "growth.csv").open(newline="", encoding="utf-8") as file:

@@ -40,6 +40,14 @@ def test_no_arguments_print_the_help(ntbench):
         assert f"\n  {verb} " in done.out + done.err
 
 
+def test_help_says_what_exit_codes_mean(ntbench):
+    said = " ".join(ntbench("--help").out.split())
+    for code in ("0 success", "1 failed", "2 bad input", "3 missing rows", f"{bench.cli.BUG} a bug", "130 interrupted"):
+        assert code in said
+    for verb in ("run", "diff", "reproduce", "debug", "check"):
+        assert "Exit codes: 0 " in " ".join(ntbench(verb, "--help").out.split())
+
+
 def test_an_unknown_verb_gets_the_nearest(ntbench):
     done = ntbench("rn")
     assert done.code == 2
