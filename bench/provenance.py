@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.model_files import file_digest
-from bench.store import brief, read_records
+from bench.ledger.file import brief, read_records
+from bench.ledger.model_files import file_digest
 
 PACKAGES = (
     "ntbench",

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import DataError
-from bench.results import load_results
-from bench.rows import CHUNK, Row, Rows, read_row
+from bench.ledger.file import LEDGER, encode, read_records
+from bench.ledger.index import read_stored
+from bench.ledger.results import load_results
+from bench.ledger.rows import CHUNK, Row, Rows, read_row
 from bench.schema import TRIAL, conform
 from bench.scores import with_scores
-from bench.store import LEDGER, encode, read_records, read_stored
 from bench.trial import SCHEMA_VERSION
 
 PLACE = [

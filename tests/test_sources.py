@@ -14,9 +14,9 @@ import bench
 from bench.backbones.base import build
 from bench.backbones.weights import save
 from bench.errors import DataError, SuiteError
-from bench.model_files import is_intact, path_of
+from bench.ledger.file import read_records
+from bench.ledger.model_files import is_intact, path_of
 from bench.sources import load_source, save_source, train_sources
-from bench.store import read_records
 from bench.suite import Plan, load_suite
 from bench.tasks.base import Task
 from bench.tasks.build import build_task, card_of

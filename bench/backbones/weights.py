@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import pickle
 import re
 import warnings
@@ -16,9 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from bench.atomic_write import write_whole
 from bench.backbones.base import Backbone
 from bench.backbones.pickled import growth
-from bench.errors import DataError, StoreError, nearest
+from bench.errors import DataError, nearest
 
 _TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 # What a training script wraps a state dict in.
@@ -334,18 +334,7 @@ def save(network: Backbone, path: str | Path) -> None:
     StoreError
         When the file cannot be written; one that was there is then still whole.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
-    try:
-        save_file(tensors, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(Path(path), lambda place: save_file(tensors, place), shared=True)

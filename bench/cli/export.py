@@ -17,7 +17,7 @@ from bench.cli.options import TrustedPlugins, load_plugins, named_path
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.predictions import KeptPredictions
+    from bench.ledger.predictions import KeptPredictions
 
 FORMATS = ("parquet", "csv")
 
@@ -60,12 +60,19 @@ def export(
     arrays or, in folders, of classes and file names; where the harness cut it, that of what it cut. The paths of
     what was written are printed.
     """
+    from bench.atomic_write import write_whole
     from bench.cli.stored import comparisons_of
     from bench.errors import BenchError, StoreError, unknown
-    from bench.predictions import KeptPredictions
-    from bench.report.files import write_file
-    from bench.results import EXAMPLES, PARQUET, correctness_table, load_correctness, load_per_class, load_results
-    from bench.store import ledgers
+    from bench.ledger.file import ledgers
+    from bench.ledger.predictions import KeptPredictions
+    from bench.ledger.results import (
+        EXAMPLES,
+        PARQUET,
+        correctness_table,
+        load_correctness,
+        load_per_class,
+        load_results,
+    )
 
     if fmt not in FORMATS:
         raise unknown("format", fmt, FORMATS)
@@ -85,11 +92,11 @@ def export(
     except OSError as error:
         raise StoreError(f"cannot make the folder {target}: {error.strerror}") from error
     for name, table in (("results", rows), ("comparisons", comparisons)):
-        print(write_file(target / f"{name}.{fmt}", _content(table, fmt)))
+        print(write_whole(target / f"{name}.{fmt}", _content(table, fmt), shared=True))
     if by_class is not None:
-        print(write_file(target / f"per-class.{fmt}", _content(by_class, fmt)))
+        print(write_whole(target / f"per-class.{fmt}", _content(by_class, fmt), shared=True))
     if correct is not None:
-        print(write_file(target / EXAMPLES, _content(correct, "parquet", "zstd")))
+        print(write_whole(target / EXAMPLES, _content(correct, "parquet", "zstd"), shared=True))
     if kept is not None:
         for path in _write_predictions(kept, rows, target, fmt):
             print(path)
@@ -97,11 +104,11 @@ def export(
 
 def _write_predictions(kept: KeptPredictions, rows: pd.DataFrame, out: Path, fmt: str) -> Iterator[Path]:
     """Write what trials predicted, a file for each target (and suite, where there are several)."""
+    from bench.atomic_write import write_whole
     from bench.errors import StoreError
-    from bench.predictions import prediction_tables
+    from bench.ledger.predictions import prediction_tables
     from bench.report.style import slug
     from bench.schema import OK
-    from bench.store import write_whole
 
     done = rows[rows["status"] == OK]
     held = done[done["key"].isin([key for key in done["key"] if key in kept])]

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, StoreError
+from bench.ledger.example_weights import keeps_weights, load_weights
+from bench.ledger.file import ledgers, read_records
+from bench.ledger.index import read_stored
+from bench.ledger.results import PARQUET, load_results
 from bench.report.material import Made, Material, Part, read_provenance
-from bench.results import PARQUET, load_results, results_of
-from bench.store import ledgers, read_records, read_stored
-from bench.weight_files import keeps_weights, load_weights
+from bench.suite.results import results_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pandas as pd
 
-    from bench.store import Stored
+    from bench.ledger.index import Stored
     from bench.suite import Suite
 
 EXPERIMENTS = Path("experiments")

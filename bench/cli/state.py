@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 if TYPE_CHECKING:
-    from bench.store import Stored
+    from bench.ledger.index import Stored
 
 VERSION = 1
 GUESSED = 0.05  # share of a time left up to which it is more than a guess
@@ -203,7 +203,8 @@ def read_folder_once(folder: Path) -> tuple[Stored, Failures]:
         When there is no such folder or it holds no ledger.
     """
     from bench.cli.stored import demand_ledger
-    from bench.store import Stored, brief, read_records
+    from bench.ledger.file import brief, read_records
+    from bench.ledger.index import Stored
 
     demand_ledger(folder)
     stored, failures = Stored(), Failures()
@@ -216,8 +217,8 @@ def read_folder_once(folder: Path) -> tuple[Stored, Failures]:
 def state_of(folder: Path, stored: Stored, failures: Failures) -> FolderState:
     """Gather what there is to say of a folder."""
     from bench.cli.stored import plugin_notes, suites_of
-    from bench.holding import is_held
     from bench.launch.folder import LOGS
+    from bench.ledger.lock import is_held
 
     suites, problems = suites_of(folder, stored)
     by_suite = {suite.name: _suite(suite, stored) for suite in suites}
@@ -264,7 +265,7 @@ def _suite(suite: Any, stored: Stored) -> SuiteState:
 
 
 def _killed(folder: Path) -> dict[str, Any] | None:
-    from bench.holding import read_live
+    from bench.ledger.lock import read_live
 
     live = read_live(folder)
     return live and {name: live[name] for name in ("pid", "host", "since", "updated")}
@@ -272,7 +273,7 @@ def _killed(folder: Path) -> dict[str, Any] | None:
 
 def run_state(folder: Path, suites: dict[str, SuiteState]) -> RunState | None:
     """Return what the run that holds a folder says of itself; None where it has not said anything sound."""
-    from bench.holding import read_live
+    from bench.ledger.lock import read_live
 
     live = read_live(folder)
     if live is None:

@@ -25,9 +25,10 @@ from bench.launch.networks import model_checks
 from bench.launch.published import Published
 from bench.launch.shards import Part, Shard
 from bench.launch.units import Done, failure, measurement, setup_to_json
-from bench.model_files import is_intact, path_of
-from bench.predictions import PREDICTIONS
-from bench.store import Ledger, Stored, open_ledger, read_stored
+from bench.ledger.file import Ledger, open_ledger
+from bench.ledger.index import Stored, read_stored
+from bench.ledger.model_files import is_intact, path_of
+from bench.ledger.predictions import PREDICTIONS
 from bench.suite.model import Suite
 from bench.suite.packing import pack_models, pack_trials
 from bench.suite.plan import EVERYTHING, Plan, Selection

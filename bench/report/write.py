@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from bench.atomic_write import write_whole
 from bench.errors import BenchError, StoreError
 from bench.report.figures import panels
-from bench.report.files import write_file
 from bench.report.findings import findings
 from bench.report.grid import NEAR
 from bench.report.inputs import task_sentences, transform_sentences
@@ -206,11 +206,11 @@ def write_figure(path: Path, figure: Figure) -> Path:
 
 
 def _write_text(path: Path, text: str) -> Path:
-    return write_file(path, text)
+    return write_whole(path, text, shared=True)
 
 
 def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> Path:
     """Fill a file and put it in place."""
     content = io.BytesIO()
     fill(content)
-    return write_file(path, content.getvalue())
+    return write_whole(path, content.getvalue(), shared=True)

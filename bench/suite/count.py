@@ -13,7 +13,7 @@ from bench.suite.plan import EVERYTHING, Block, Plan
 from bench.suite.selection import Selection
 
 if TYPE_CHECKING:
-    from bench.store import Stored
+    from bench.ledger.index import Stored
 
 
 @dataclass

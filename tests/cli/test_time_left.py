@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.cli.progress import Lines, Live, Outlook, TimeLeft
-from bench.store import Stored
+from bench.ledger.index import Stored
 from bench.suite import Plan, load_suite
 from bench.suite.count import count
 from bench.suite.estimate import Forecast

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench.atomic_write import write_whole
 from bench.errors import BenchError, StoreError
 from bench.launch import process
 from bench.launch.folder import RunFolder
 from bench.launch.units import Done
-from bench.store import open_ledger, read_records, write_whole
+from bench.ledger.file import open_ledger, read_records
 from bench.trial import Group, Trial
 
 
@@ -81,16 +82,16 @@ SAID = Done(UNIT, [{"kind": "note"}], log="epoch 1\n")
 
 
 def test_a_log_that_cannot_be_written_is_said_and_leaves_no_half_of_it(tmp_path, monkeypatch):
-    real = Path.write_text
+    real = Path.write_bytes
 
-    def half(path, text, **options):
-        real(path, text[:3], **options)
+    def half(path, content):
+        real(path, content[:3])
         full()
 
     with open_ledger(tmp_path) as ledger:
         folder = RunFolder(ledger)
         with monkeypatch.context() as patched:
-            patched.setattr(Path, "write_text", half)
+            patched.setattr(Path, "write_bytes", half)
             with pytest.raises(StoreError, match=r"cannot write .*k1\.log: No space left on device"):
                 folder.keep([SAID])
         assert not list((tmp_path / "logs").iterdir())
@@ -107,7 +108,7 @@ def test_a_log_is_not_written_through_a_link_that_lies_in_its_place(tmp_path):
     (tmp_path / "own").write_text("mine")
     logs = tmp_path / "run" / "logs"
     logs.mkdir(parents=True)
-    for name in ("k1.log", "k1.part"):
+    for name in ("k1.log", "k1.log.part"):
         (logs / name).symlink_to(tmp_path / "own")
     with open_ledger(tmp_path / "run") as ledger:
         RunFolder(ledger).keep([SAID])

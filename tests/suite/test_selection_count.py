@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from bench.errors import BenchError
-from bench.store import Stored
+from bench.ledger.index import Stored
 from bench.suite import Plan, Selection, Suite, load_suite
 from bench.suite.count import count
 from bench.suite.estimate import estimate

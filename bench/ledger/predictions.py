@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.atomic_write import write_whole
 from bench.errors import StoreError
-from bench.results import unpack
-from bench.store import ledgers, read_records, write_whole
+from bench.ledger.file import ledgers, read_records
+from bench.ledger.results import unpack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +89,7 @@ def save_predictions(
     content = io.BytesIO()
     np.savez_compressed(content, **parts)
     name = _digest(content.getvalue())
-    write_whole(folder / f"{name}{SUFFIX}", lambda beside: beside.write_bytes(content.getvalue()))
+    write_whole(folder / f"{name}{SUFFIX}", content.getvalue())
     return name
 
 

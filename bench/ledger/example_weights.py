@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
-from bench.store import read_records
+from bench.ledger.file import read_records
 
 if TYPE_CHECKING:
     import numpy as np

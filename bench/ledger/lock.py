@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.atomic_write import write_whole
 from bench.errors import StoreError
-from bench.record_form import read_object
+from bench.ledger.validation import read_object
 
 LOCK, LIVE = ".lock", "live.json"
 PATIENCE = 2.0  # s: whoever looks whether a folder is held, may hold it for a moment
@@ -93,12 +94,10 @@ def write_live(folder: Path, values: Mapping[str, Any]) -> None:
         JSON-able; joined to the process's number, its machine and the times.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with suppress(OSError):
+    with suppress(OSError, StoreError):
         since = (read_live(folder) or {}).get("since") if values else None
         said = {"pid": os.getpid(), "host": socket.gethostname(), "since": since or now, "updated": now, **values}
-        beside = folder / f".{LIVE}.part"
-        beside.write_text(json.dumps(said), encoding="utf-8")
-        beside.replace(folder / LIVE)
+        write_whole(folder / LIVE, json.dumps(said), sync=False)
 
 
 def read_live(folder: Path) -> dict[str, Any] | None:

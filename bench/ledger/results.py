@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import DataError, StoreError
-from bench.rows import Row, Rows, read_row
+from bench.ledger.file import Damage, ledgers, read_records
+from bench.ledger.rows import Row, Rows, read_row
 from bench.schema import ENDS, OK, TRIAL, conform, declare_near
 from bench.scores import with_scores
-from bench.store import Damage, ledgers, read_records
-from bench.suite.weightings import UNIFORM
-from bench.trial import SCHEMA_VERSION
+from bench.trial import SCHEMA_VERSION, UNIFORM
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.suite.model import Suite
 
 PARQUET = "results.parquet"
 EXAMPLES = "examples.parquet"
@@ -67,7 +65,7 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     if stale:
         left_out["of an earlier recipe, backbone or version of the target's data"] += stale
     frame = with_scores(conform(similarity.join(frame), TRIAL))
-    frame = frame.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
+    frame = frame.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
     frame.attrs["warnings"] = [str(damage)] if damage.lines else []
     frame.attrs["warnings"] += [f"{count} rows {why} are left out" for why, count in left_out.items()]
     frame.attrs["warnings"] += similarity.stale()
@@ -155,42 +153,10 @@ _CONTEXT = ("suite", "target", "backbone")
 _MODEL = ("source", "target", "backbone", "source_seed")
 
 # The ledger's order is that in which trials happened to finish; the table's does not depend on it.
-_ORDER = [
+ORDER = [
     "suite", "target", "backbone", "source", "weighting", "target_size", "strategy",
     "transfer_depth", "frozen_depth", "seed", "key",
 ]  # fmt: skip
-
-
-def results_of(suite: Suite, folder: str | Path) -> pd.DataFrame:
-    """Return the rows of a run folder that belong to a suite as it now reads.
-
-    A folder may also hold rows of the suite as it was before its recipe, its data or its pairs were
-    changed; to compare those with the new ones would be wrong. They are left out with a warning.
-    Rows of seeds that the suite does not name stay. Trials that another suite ran, or this one under
-    another name, count where their keys are the same: they are not run twice.
-
-    Raises
-    ------
-    StoreError
-        As :func:`load_results`.
-    """
-    from bench.store import read_stored
-    from bench.suite.plan import Plan
-
-    rows = load_results(folder)
-    seeds = tuple(sorted({*suite.seeds, *(int(seed) for seed in rows["seed"].unique())}))
-    plan = Plan.of(suite.model_copy(update={"seeds": seeds}), read_stored(folder))
-    wanted = set(rows["key"])
-    known = {trial.key for trial in plan.trials() if trial.key in wanted}
-    kept = rows[rows["key"].isin(known)].drop_duplicates("key", keep="last").assign(suite=suite.name)
-    kept = kept.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
-    kept.attrs["warnings"] = list(rows.attrs.get("warnings", []))
-    mine = rows[rows["suite"] == suite.name]
-    stale = int((~mine["key"].isin(known)).sum())
-    if stale:
-        what = "1 row" if stale == 1 else f"{stale} rows"
-        kept.attrs["warnings"].append(f"{what} of the suite as it was before a change to it or its data: left out")
-    return kept
 
 
 def _from_parquet(folder: Path) -> pd.DataFrame:
@@ -239,7 +205,7 @@ def load_per_class(folder: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from bench.store import read_stored
+    from bench.ledger.index import read_stored
 
     folder = Path(folder)
     if not ledgers(folder):

@@ -7,9 +7,9 @@ import json
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.record_form import is_well_formed, read_object
+from bench.ledger.file import TRIAL_START, parse
+from bench.ledger.validation import is_well_formed, read_object
 from bench.schema import MEASURES, TRIAL
-from bench.store import TRIAL_START, parse
 from bench.trial import SCHEMA_VERSION
 
 if TYPE_CHECKING:
