@@ -63,26 +63,19 @@ def export(
     from bench.atomic_write import write_whole
     from bench.cli.stored import comparisons_of
     from bench.errors import BenchError, StoreError, unknown
+    from bench.ledger import results
     from bench.ledger.file import ledgers
     from bench.ledger.predictions import KeptPredictions
-    from bench.ledger.results import (
-        EXAMPLES,
-        PARQUET,
-        correctness_table,
-        load_correctness,
-        load_per_class,
-        load_results,
-    )
 
     if fmt not in FORMATS:
         raise unknown("format", fmt, FORMATS)
     target = folder if out is None else out
-    rows = load_results(folder)
-    if f"results.{fmt}" == PARQUET and not ledgers(folder) and target.resolve() == folder.resolve():
-        raise BenchError(f"{folder / PARQUET} is what would be read; say where to write: --out")
-    correct = correctness_table(load_correctness(folder), rows["key"]) if examples else None
+    rows = results.load_results(folder)
+    if f"results.{fmt}" == results.PARQUET and not ledgers(folder) and target.resolve() == folder.resolve():
+        raise BenchError(f"{folder / results.PARQUET} is what would be read; say where to write: --out")
+    correct = results.correctness_table(results.load_correctness(folder), rows["key"]) if examples else None
     kept = KeptPredictions(folder) if predictions else None
-    by_class = load_per_class(folder) if per_class else None
+    by_class = results.load_per_class(folder) if per_class else None
     load_plugins(plugin)
     comparisons, warnings = comparisons_of(folder)
     for warning in warnings:
@@ -96,7 +89,7 @@ def export(
     if by_class is not None:
         print(write_whole(target / f"per-class.{fmt}", _content(by_class, fmt), shared=True))
     if correct is not None:
-        print(write_whole(target / EXAMPLES, _content(correct, "parquet", "zstd"), shared=True))
+        print(write_whole(target / results.EXAMPLES, _content(correct, "parquet", "zstd"), shared=True))
     if kept is not None:
         for path in _write_predictions(kept, rows, target, fmt):
             print(path)

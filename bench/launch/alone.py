@@ -64,7 +64,7 @@ def _runner(plan: Plan, unit: Trial | SourceModel, stored: Stored, folder: Path,
         work = Path(scratch)
         model = unit.model if isinstance(unit, Trial) else None
         trained = plan.trains(model)
-        kept = trained and is_intact(path_of(folder / "sources", model), stored.models.get(model.key, {}))
+        kept = trained and is_intact(path_of(folder / "sources", model), stored.models.get(model.key))
         for name in {*tasks_of(plan, unit), *(tasks_of(plan, model) if trained and not kept else ())}:
             if name in plan.tasks:
                 save_task(_task(plan, name), work / f"{plan.card(name).fingerprint}.safetensors")

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 from bench.atomic_write import sync_folder
 from bench.errors import StoreError
 from bench.ledger.lock import hold
-from bench.ledger.validation import MAX_SECONDS, is_well_formed, read_object
+from bench.ledger.records import MAX_SECONDS, FinishedTrial, Record, read_object, record_of
 
 T = TypeVar("T")
 LEDGER = "ledger.jsonl"
@@ -44,7 +44,7 @@ def encode(record: dict[str, Any]) -> bytes:
 def decode(line: bytes) -> dict[str, Any] | None:
     """Read one line; None if it is torn or damaged."""
     body = _checked(line)
-    return None if body is None else parse(body)
+    return None if body is None else parse_object(body)
 
 
 def _checked(line: bytes) -> bytes | None:
@@ -55,10 +55,15 @@ def _checked(line: bytes) -> bytes | None:
     return body if line[len(_PREFIX) : _BODY] == b'%08x",' % zlib.crc32(body) else None
 
 
-def parse(body: bytes) -> dict[str, Any] | None:
+def parse_object(body: bytes) -> dict[str, Any] | None:
+    """Read what the checksum of a line covers, as it stands there; None if it is no record."""
+    values = read_object(b"{" + body)
+    return None if record_of(values) is None else values
+
+
+def parse_record(body: bytes) -> Record | None:
     """Read what the checksum of a line covers; None if it is no record."""
-    record = read_object(b"{" + body)
-    return record if record is not None and is_well_formed(record) else None
+    return record_of(read_object(b"{" + body))
 
 
 TRIAL_START = b'"kind":"trial","key":"'
@@ -67,7 +72,7 @@ _KEY = re.compile(rb'[A-Za-z0-9]{1,99}"')
 _COLLAPSED = b'"collapsed_rates":"'
 
 
-def brief(body: bytes) -> dict[str, Any] | None:
+def parse_summary(body: bytes) -> Record | FinishedTrial | None:
     """Read of a finished trial no more than its key and seconds, which takes a tenth of the time.
 
     One in which a training collapsed is read whole: it is rare, and there is something to say of it.
@@ -78,8 +83,8 @@ def brief(body: bytes) -> dict[str, Any] | None:
     seconds = _SECONDS.match(body, body.find(b'"seconds":', key.end())) if key else None
     plain = seconds and body.find(_OK, key.end()) > 0 and _COLLAPSED not in body
     if plain and (value := float(seconds[1])) < MAX_SECONDS:
-        return {"kind": "trial", "key": key[0][:-1].decode(), "row": {"status": "ok", "seconds": value}}
-    return parse(body)
+        return FinishedTrial(key[0][:-1].decode(), value)
+    return parse_record(body)
 
 
 @dataclass
@@ -111,13 +116,16 @@ def ledgers(folder: Path) -> list[Path]:
     return [p for p in [folder / LEDGER, *sorted(folder.glob("*.ledger.jsonl"))] if p.is_file()]
 
 
-def read_records(folder: Path, damage: Damage | None = None, read: Callable[[bytes], T | None] = parse) -> Iterator[T]:
+def read_records(
+    folder: Path, damage: Damage | None = None, read: Callable[[bytes], T | None] = parse_object
+) -> Iterator[T]:
     """Yield the good records of a run folder in order; note the others in `damage`.
 
     Parameters
     ----------
     read : callable
-        From what the checksum of a line covers to a record, or to None where it is none.
+        From what the checksum of a line covers to a record, or to None where it is none: :func:`parse_object`,
+        :func:`parse_record` or :func:`parse_summary`.
 
     Raises
     ------

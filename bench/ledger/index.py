@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
-from bench.ledger.file import Damage, brief, read_records
+from bench.ledger.file import Damage, parse_summary, read_records
+from bench.ledger.records import (
+    FinishedTrial,
+    ModelRecord,
+    Record,
+    RunRecord,
+    SimilarityRecord,
+    SourceRecord,
+    TaskRecord,
+    TrialRecord,
+)
 
 
 @dataclass
@@ -32,7 +42,7 @@ class Stored:
 
     done: dict[str, float] = field(default_factory=dict)
     failed: dict[str, float] = field(default_factory=dict)
-    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: dict[str, SourceRecord] = field(default_factory=dict)
     measured: set[str] = field(default_factory=set)
     unmeasured: dict[str, str] = field(default_factory=dict)
     cards: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -45,29 +55,28 @@ class Stored:
         """For which kind of machine ("cpu", "cuda") the folder's runs lay trainings out; None before the first."""
         return self.runs[-1].get("layout") if self.runs else None
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: Record | FinishedTrial | None) -> None:
         """Take one record in."""
-        kind, key = record["kind"], record.get("key", "")
-        if kind == "trial":
-            row = record["row"]
-            if row["status"] == "ok":
-                self.done[key] = row["seconds"]
-                self.failed.pop(key, None)
-            elif key not in self.done:  # a result stands, whatever failed before or, elsewhere, after it
-                self.failed[key] = row["seconds"]
-        elif kind == "source":
-            self.models[key] = record
-        elif kind == "similarity" and "error" in record:
-            self.unmeasured[key] = record["error"]
-        elif kind == "similarity":
-            self.measured.add(key)
-            self.unmeasured.pop(key, None)
-        elif kind == "task":
-            self.cards[key] = record["card"]
-        elif kind == "model":
-            self.contents[key] = record["content"]
-        elif kind == "run":
-            self.runs.append(record)
+        match record:
+            case FinishedTrial() | TrialRecord(ok=True):
+                self.done[record.key] = record.seconds
+                self.failed.pop(record.key, None)
+            case TrialRecord() if record.key not in self.done:
+                # A result stands, whatever failed before or, elsewhere, after it.
+                self.failed[record.key] = record.seconds
+            case SourceRecord():
+                self.models[record.key] = record
+            case SimilarityRecord(ok=True):
+                self.measured.add(record.key)
+                self.unmeasured.pop(record.key, None)
+            case SimilarityRecord():
+                self.unmeasured[record.key] = record.error
+            case TaskRecord():
+                self.cards[record.key] = record.card
+            case ModelRecord():
+                self.contents[record.key] = record.content
+            case RunRecord():
+                self.runs.append(record.to_json())
 
 
 def read_stored(folder: str | Path) -> Stored:
@@ -82,6 +91,6 @@ def read_stored(folder: str | Path) -> Stored:
     if Path(folder).exists() and not Path(folder).is_dir():
         raise StoreError(f"{folder} is a file, not a folder")
     if Path(folder).is_dir():
-        for record in read_records(Path(folder), stored.damage, brief):
+        for record in read_records(Path(folder), stored.damage, parse_summary):
             stored.add(record)
     return stored

@@ -1,4 +1,4 @@
-"""Who writes to a run folder: one run at a time, which says in the folder that it is there and how far it is.
+"""The lock of a run folder, which one run holds at a time, and what that run says there of itself.
 
 The lock is the system's (``flock``), so that it ends with the process that holds it, however that ends. On
 file systems without such locks filelock leaves a mark with the holder's process, and takes it away when that
@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.atomic_write import write_whole
 from bench.errors import StoreError
-from bench.ledger.validation import read_object
+from bench.ledger.records import read_object
 
 LOCK, LIVE = ".lock", "live.json"
 PATIENCE = 2.0  # s: whoever looks whether a folder is held, may hold it for a moment

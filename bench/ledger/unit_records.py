@@ -1,4 +1,4 @@
-"""What the ledger keeps of a unit of work: rows of trials, and failures."""
+"""Make the records of units of work: the columns of a trial's row, and failures."""
 
 from __future__ import annotations
 

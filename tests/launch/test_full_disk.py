@@ -57,6 +57,17 @@ def test_a_folder_too_is_written_whole_or_not_at_all(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["other", "task", "x.npy", "x.npy"]
 
 
+def test_what_another_process_writes_to_the_same_place_is_left_alone(tmp_path):
+    others = [tmp_path / name for name in (".x.txt.1.part", "x.txt.part")]
+    for beside in others:
+        beside.write_text("half of its own")
+    path = tmp_path / "x.txt"
+    assert write_whole(path, "é\n", shared=True, sync=False) == path
+    assert path.read_bytes() == "é\n".encode()
+    assert sorted(tmp_path.iterdir()) == sorted([*others, path])
+    assert write_whole(path, b"\x00", shared=True).read_bytes() == b"\x00"
+
+
 @pytest.mark.parametrize("place", ["bench.tasks.build.write_whole", "bench.sources.write_whole"])
 def test_a_full_disk_ends_the_run_and_is_no_failure_of_a_trial(place, small_suite, tmp_path, monkeypatch):
     calls = []

@@ -131,7 +131,7 @@ def main(argv: list[str]) -> None:
         import atheris
     except ImportError:
         sys.exit("this needs atheris: pip install atheris")
-    read = ["bench.suite", "bench.ledger.file", "bench.ledger.rows", "bench.ledger.validation", "tomllib"]
+    read = ["bench.suite", "bench.ledger.file", "bench.ledger.rows", "bench.ledger.records", "tomllib"]
     with atheris.instrument_imports(include=read):
         TARGETS[name](b"", Path(tempfile.mkdtemp()))  # imports what it needs
     folder = Path(tempfile.mkdtemp())
