@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from bench.backbones.declare import backbone
     from bench.errors import BenchError
     from bench.heads.base import Head, head
+    from bench.identity import generator
+    from bench.ledger.results import load_correctness, load_results
     from bench.methods.base import Method, method
     from bench.metrics.base import Metric, metric
-    from bench.results import load_correctness, load_results
-    from bench.seeding import generator
     from bench.similarity.base import measure
     from bench.stats.gap import negative_transfer
     from bench.stats.select import select_depth
@@ -42,10 +42,10 @@ _HOMES = {
     "adaptation": "bench.adaptations.base",
     "backbone": "bench.backbones.declare",
     "change": "bench.tasks.base",
-    "generator": "bench.seeding",
+    "generator": "bench.identity",
     "head": "bench.heads.base",
-    "load_correctness": "bench.results",
-    "load_results": "bench.results",
+    "load_correctness": "bench.ledger.results",
+    "load_results": "bench.ledger.results",
     "measure": "bench.similarity.base",
     "method": "bench.methods.base",
     "metric": "bench.metrics.base",

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit, machine, the content of plug-ins."""
+"""The provenance of a run: versions, commit, machine, the content of plug-ins."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.model_files import file_digest
-from bench.store import brief, read_records
+from bench.ledger.file import parse_summary, read_records
+from bench.ledger.model_files import file_digest
+from bench.ledger.records import FinishedTrial, RunRecord, TrialRecord
 
 PACKAGES = (
     "ntbench",
@@ -102,11 +103,12 @@ def changed_plugins(
     if all(_digests(run).get(name, digest) == digest for run in runs for name, digest in now.items()):
         return []
     made, current = {}, {}
-    for record in read_records(folder, read=brief):
-        if record["kind"] == "run":
-            current = _digests(record)
-        elif record["kind"] == "trial":
-            made[record["key"]] = current
+    for record in read_records(folder, read=parse_summary):
+        match record:
+            case RunRecord():
+                current = _digests(record.to_json())
+            case TrialRecord() | FinishedTrial():
+                made[record.key] = current
     before = [made.get(key, {}) for key in keys()]
     return [
         f"plug-in {Path(name).name} has changed since its rows were made; raise version=... in its decorator if "

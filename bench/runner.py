@@ -20,12 +20,12 @@ from bench.backbones.base import Backbone, build
 from bench.backbones.batch import Batch, Rows
 from bench.errors import BenchError, DataError, StoreError, TrialError
 from bench.heads.base import head_of
-from bench.model_files import path_of, weights_path
-from bench.predictions import PREDICTIONS, save_predictions
-from bench.records import describe_error, failed_trial, listed, row_of
+from bench.identity import derive
+from bench.ledger.model_files import path_of, weights_path
+from bench.ledger.predictions import PREDICTIONS, save_predictions
+from bench.ledger.unit_records import describe_error, failed_trial, listed, row_of
 from bench.registry import MEASURES
 from bench.schema import FURTHER, metric_column
-from bench.seeding import derive
 from bench.sources import LoadedSource, load_source, save_source, save_weights, train_sources
 from bench.suite.packing import HELD, place_of, shared
 from bench.suite.plan import Plan

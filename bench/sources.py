@@ -13,15 +13,14 @@ from typing import Any
 
 import torch
 
+from bench.atomic_write import write_whole
 from bench.backbones.base import Backbone, build
 from bench.errors import BenchError, DataError, nearest
 from bench.heads.base import head_of
-from bench.identity import canonical
-from bench.model_files import file_digest, path_of
-from bench.records import describe_error, failed_source
+from bench.identity import canonical, derive
+from bench.ledger.model_files import file_digest, path_of
+from bench.ledger.unit_records import describe_error, failed_source
 from bench.registry import BACKBONES
-from bench.seeding import derive
-from bench.store import write_whole
 from bench.suite.packing import place_of
 from bench.suite.plan import Plan
 from bench.suite.specs import BackboneSpec, ModelSpec

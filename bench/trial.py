@@ -9,6 +9,7 @@ from typing import Any
 
 SCHEMA_VERSION = 2
 SINGLE_LABEL = "single-label"  # the kind of task where none is said
+UNIFORM = "uniform"  # the weighting that treats all source examples alike
 SHOWN_CLASSES = 12
 
 

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, DataError, StoreError
-from bench.model_files import file_digest
-from bench.store import Damage, ledgers, read_records
+from bench.ledger.file import Damage, ledgers, read_records
+from bench.ledger.model_files import file_digest
 
 SAME, DIFFERENT, BAD, INTERRUPTED = 0, 1, 2, 130
 SUITES = ("default:0-1", "depth:0", "weighting:0")

@@ -27,12 +27,12 @@ _GROUND = "ground"
 _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     _GROUND: (
         (
-            "errors", "identity", "seeding", "registry", "triangle", "trial", "schema", "scores", "store", "provenance",
-            "model_files", "record_form", "holding",
+            "errors", "identity", "registry", "triangle", "trial", "schema", "scores", "atomic_write",
         ),
         (),
     ),
-    "suite": (("suite", "records", "rows", "results", "weight_files", "predictions"), (_GROUND,)),
+    "ledger": (("ledger", "provenance"), (_GROUND,)),
+    "suite": (("suite",), (_GROUND, "ledger")),
     "heads": (("heads",), (_GROUND,)),
     "tasks": (("tasks",), (_GROUND, "heads", "suite")),
     "metrics": (("metrics",), (_GROUND,)),
@@ -43,22 +43,22 @@ _FLOORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "methods": (("methods",), (_GROUND,)),
     "training": (("training",), (_GROUND, "heads", "methods", "suite", "tasks", "metrics", "backbones", "weighting")),
     "similarity": (("similarity",), (_GROUND, "tasks", "backbones", "training")),
-    "sources": (("sources",), (_GROUND, "heads", "suite", "tasks", "backbones", "weighting", "training")),
+    "sources": (("sources",), (_GROUND, "ledger", "heads", "suite", "tasks", "backbones", "weighting", "training")),
     "runner": (
         ("runner",),
         (
-            _GROUND, "heads", "suite", "tasks", "backbones", "weighting", "transfer", "adaptations", "training",
-            "sources", "similarity",
+            _GROUND, "ledger", "heads", "suite", "tasks", "backbones", "weighting", "transfer", "adaptations",
+            "training", "sources", "similarity",
         ),
     ),
-    "launch": (("launch",), (_GROUND, "suite", "tasks", "training", "runner")),
+    "launch": (("launch",), (_GROUND, "ledger", "suite", "tasks", "training", "runner")),
     "stats": (("stats",), (_GROUND,)),
     "report": (("report",), (_GROUND, "stats", "transfer")),
-    "api": (("api",), (_GROUND, "suite", "launch")),
+    "api": (("api",), ("ledger", "suite", "launch")),
     "cli": (
         ("cli", "__main__"),
         (
-            _GROUND, "suite", "tasks", "backbones", "transfer", "adaptations", "training", "similarity",
+            _GROUND, "ledger", "suite", "tasks", "backbones", "transfer", "adaptations", "training", "similarity",
             "launch", "stats", "report", "api", "metrics",
         ),
     ),
@@ -70,10 +70,10 @@ LIGHT = [
     "bench.suite.count",
     "bench.suite.estimate",
     "bench.api",
-    "bench.results",
-    "bench.store",
+    "bench.ledger.results",
+    "bench.ledger.file",
 ]
-NEVER_TORCH = ("stats", "report", "suite")
+NEVER_TORCH = ("stats", "report", "suite", "ledger")
 
 
 def modules() -> dict[str, Path]:
@@ -162,11 +162,12 @@ def test_the_package_itself_imports_nothing_of_its_own():
     assert not [other for other in imports(MODULES["bench"]) if other.startswith("bench.")]
 
 
-def test_ground_modules_do_not_import_each_other_in_circles():
+@pytest.mark.parametrize("floor", [_GROUND, "ledger"])
+def test_modules_do_not_import_each_other_in_circles(floor):
     edges = {
-        name: {other for other in imports(path) if group(other) == _GROUND and other != name}
+        name: {other for other in imports(path) if group(other) == floor and other != name}
         for name, path in MODULES.items()
-        if group(name) == _GROUND
+        if group(name) == floor
     }
     while edges:
         free = [name for name, needs in edges.items() if not needs & set(edges)]
@@ -183,7 +184,7 @@ def test_what_reads_rows_or_plans_never_imports_torch(floor):
 
 
 def test_light_modules_load_nothing_heavy():
-    light = LIGHT + [name for name in MODULES if group(name) in ("stats", "report", "suite", _GROUND)]
+    light = LIGHT + [name for name in MODULES if group(name) in ("stats", "report", "suite", "ledger", _GROUND)]
     light += [name for name in MODULES if name.rpartition(".")[2].startswith("index")]
     light += [n for n in MODULES if group(n) == "tasks"] + ["bench.launch.driver", "bench.transfer.builtin"]
     light += [name for name in MODULES if group(name) == "metrics"]
@@ -261,6 +262,16 @@ def test_files_that_are_no_modules_are_part_of_what_is_installed():
     others = {p for p in package.rglob("*") if p.is_file() and p.suffix != ".py" and "__pycache__" not in p.parts}
     assert {"report.html", "py.typed"} <= {path.name for path in others}
     assert others <= shipped
+
+
+def test_files_are_moved_into_place_by_one_module():
+    assert [name for name, path in MODULES.items() if ".part" in _texts(path)] == ["bench.atomic_write"]
+
+
+def _texts(path: Path) -> str:
+    """Join the strings of a module."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return " ".join(n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
 
 
 def test_higher_is_imported_in_one_module():

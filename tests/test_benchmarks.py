@@ -15,8 +15,8 @@ from benchmarks import careful, cut, growth, lanes, launch, ratios, startup, ste
 from benchmarks.__main__ import BENCHMARKS, main
 
 import bench
-from bench.results import load_results
-from bench.store import encode, read_records
+from bench.ledger.file import encode, read_records
+from bench.ledger.results import load_results
 from bench.suite import Plan, load_suite
 
 DEFAULT = tomllib.loads(suite.SUITE.read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.store import LEDGER, encode, read_records
+from bench.ledger.file import LEDGER, encode, read_records
 from tests.compare_checkouts import BAD, DIFFERENT, SAME, main
 
 

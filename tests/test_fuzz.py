@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 import bench
 from bench.backbones.base import build
-from bench.store import LEDGER, decode
+from bench.ledger.file import LEDGER, decode
 from tests.reliability.fuzz import ledger_lines, read_checkpoint, read_ledger, read_suite
 
 EXAMPLES = int(os.environ.get("NTBENCH_FUZZ", "60"))  # more of them for a night

@@ -9,9 +9,9 @@ from bench.cli import main
 from bench.errors import SuiteError
 from bench.launch.data import read_data
 from bench.launch.shipping import needs
+from bench.ledger.index import read_stored
 from bench.registry import TASKS
 from bench.report.write import write_report
-from bench.store import read_stored
 from bench.suite import Plan, Selection, load_suite
 from bench.trial import Group, Measurement
 

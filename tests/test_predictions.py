@@ -11,8 +11,8 @@ import pytest
 import bench
 from bench.errors import StoreError
 from bench.launch.merge import merge
-from bench.predictions import PREDICTIONS, KeptPredictions, prediction_tables, save_predictions
-from bench.store import LEDGER, Ledger, encode, read_records
+from bench.ledger.file import LEDGER, Ledger, encode, read_records
+from bench.ledger.predictions import PREDICTIONS, KeptPredictions, prediction_tables, save_predictions
 from bench.suite import Plan, load_suite
 from bench.tasks.build import build_task
 

@@ -49,7 +49,7 @@ def test_what_is_lost_twice_or_wrong_is_counted(study_of):
     assert study.judge(out) == Outcome(lost=3)
     ledger.write_bytes(b"".join([*others, *trials, trials[0]]))
     assert study.judge(out) == Outcome(duplicated=1)
-    from bench.store import decode, encode
+    from bench.ledger.file import decode, encode
 
     changed = decode(trials[0])
     changed["row"]["test_accuracy"] += 2**-53

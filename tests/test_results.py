@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import DataError
-from bench.results import load_results
-from bench.rows import CHUNK, Row, Rows, read_row
+from bench.ledger.file import LEDGER, encode, read_records
+from bench.ledger.index import read_stored
+from bench.ledger.records import record_of
+from bench.ledger.results import load_results
+from bench.ledger.rows import CHUNK, Row, Rows, read_row
 from bench.schema import TRIAL, conform
 from bench.scores import with_scores
-from bench.store import LEDGER, encode, read_records, read_stored
 from bench.trial import SCHEMA_VERSION
 
 PLACE = [
@@ -142,7 +144,8 @@ def test_a_value_that_does_not_fit_is_named(tmp_path):
 def test_the_short_way_is_taken():
     record = json.loads(b"{" + line()[18:])
     assert isinstance(read_row(line()[18:].rstrip()), Row)
-    assert read_row(json.dumps({"kind": "new", "key": "x"}).encode()[1:]) == {"kind": "new", "key": "x"}
+    new = {"kind": "new", "key": "x"}
+    assert read_row(json.dumps(new).encode()[1:]) == record_of(new)
     assert json.loads(read_row(line()[18:].rstrip()).text) == record["row"]
 
 

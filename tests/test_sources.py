@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 import bench
 from bench.backbones.base import build
 from bench.errors import DataError, SuiteError
-from bench.model_files import is_intact, path_of
+from bench.ledger.file import read_records
+from bench.ledger.model_files import is_intact, path_of
+from bench.ledger.records import record_of
 from bench.sources import load_source, save_source, train_sources
-from bench.store import read_records
 from bench.suite import Plan, load_suite
 from bench.tasks.base import Task
 from bench.tasks.build import build_task, card_of
@@ -110,7 +111,7 @@ def test_a_source_model_comes_back_as_it_was_trained(tmp_path):
     network, record = train(plan, model, task)
     record = save_source(network, record, path := path_of(tmp_path, model))
     assert path.name == f"{model.key}.safetensors"
-    assert is_intact(path, record)
+    assert is_intact(path, record_of(record))
     loaded = load_source(plan, model, tmp_path, CPU)
     x = network.prepare(torch.as_tensor(task.x_test))
     with torch.no_grad():
@@ -141,11 +142,11 @@ def test_damaged_files_are_told_from_whole_ones(tmp_path):
     whole = path.read_bytes()
     for content in (whole[:-1], whole[: len(whole) // 2], b"", b"no weights"):
         path.write_bytes(content)
-        assert not is_intact(path, record)
+        assert not is_intact(path, record_of(record))
     with pytest.raises(DataError, match="missing or damaged"):
         load_source(plan, model, tmp_path, CPU)
     path.unlink()
-    assert not is_intact(path, record)
+    assert not is_intact(path, record_of(record))
     with pytest.raises(DataError, match="missing or damaged"):
         load_source(plan, model, tmp_path, CPU)
 

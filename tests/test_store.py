@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import StoreError
-from bench.holding import is_held, read_live
-from bench.record_form import is_well_formed
-from bench.store import LEDGER, Damage, decode, encode, open_ledger, read_records, read_stored
+from bench.ledger.file import LEDGER, Damage, decode, encode, open_ledger, read_records
+from bench.ledger.index import read_stored
+from bench.ledger.lock import is_held, read_live
+from bench.ledger.records import is_well_formed
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -102,7 +103,9 @@ def test_ledgers_merge_by_concatenation_and_a_result_stands_whatever_failed_else
 
 
 def test_a_second_run_in_the_same_folder_is_refused(tmp_path):
-    script = "import sys; from bench.store import open_ledger\nwith open_ledger(sys.argv[1]): print('in'); input()"
+    script = (
+        "import sys; from bench.ledger.file import open_ledger\nwith open_ledger(sys.argv[1]): print('in'); input()"
+    )
     holder = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -225,7 +228,7 @@ def test_a_card_may_say_which_columns_are_measured():
 
 
 def test_a_line_without_end_is_not_read_into_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.store.MAX_LINE", 2**12)
+    monkeypatch.setattr("bench.ledger.file.MAX_LINE", 2**12)
     fill(tmp_path, "a")
     with (tmp_path / LEDGER).open("ab") as file:
         file.write(b"x" * 10**6 + b"\n")

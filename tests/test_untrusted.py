@@ -28,15 +28,15 @@ import bench
 from bench.backbones.weights import load_state_dict_file
 from bench.cli import main
 from bench.errors import BenchError, DataError, StoreError, SuiteError
-from bench.records import describe_error
-from bench.results import load_correctness, load_results
-from bench.store import LEDGER, decode, encode
+from bench.ledger.example_weights import load_weights
+from bench.ledger.file import LEDGER, decode, encode
+from bench.ledger.results import load_correctness, load_results
+from bench.ledger.unit_records import describe_error
 from bench.suite import load_suite
 from bench.tasks.columns import read_table
 from bench.tasks.files import read_npz
 from bench.tasks.images import open_image
 from bench.tasks.plain_pickle import plain_pickles
-from bench.weight_files import load_weights
 from tests.reliability.fuzz import no_hang
 
 PAIR = '[[pairs]]\ntarget = "digits"\nsource = "noise"\n'

@@ -11,8 +11,8 @@ from torch import nn
 from bench.adaptations.base import Adaptation
 from bench.backbones.base import Backbone
 from bench.errors import BenchError
+from bench.identity import derive
 from bench.registry import ADAPTATIONS
-from bench.seeding import derive
 from bench.triangle import FULL, Adapt, Strategy
 
 

@@ -14,8 +14,8 @@ from bench.backbones.base import Backbone, build
 from bench.backbones.batch import Batch, Rows, each, tensors
 from bench.backbones.stack import Stack, values
 from bench.backbones.weights import load_into
+from bench.identity import generator
 from bench.registry import BACKBONES
-from bench.seeding import generator
 from bench.trial import named_shapes
 
 _BATCH = 2

@@ -30,8 +30,8 @@ def say_results(suite: Suite, folder: Path, outcome: Outcome) -> None:
     from bench.report.material import write_provenance
     from bench.report.weightings import sentences, weighted
     from bench.report.write import write_report
-    from bench.results import results_of
     from bench.stats.gap import negative_transfer
+    from bench.suite.results import results_of
 
     rows = results_of(suite, folder)
     options = with_examples(suite.statistics.model_dump(), folder)
@@ -72,8 +72,8 @@ def header_of(folder: Path) -> dict[str, Any]:
 
 def made_of(folder: Path) -> Made:
     """Return what a run folder's results were made with: its runs and its tasks."""
+    from bench.ledger.index import read_stored
     from bench.report.material import Made
-    from bench.store import read_stored
 
     stored = read_stored(folder)
     return Made(stored.runs, list({card["name"]: card for card in stored.cards.values()}.values()))

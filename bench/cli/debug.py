@@ -14,7 +14,7 @@ from bench.cli.options import TrustedPlugins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.store import Stored
+    from bench.ledger.index import Stored
     from bench.suite import Plan
     from bench.trial import SourceModel, Trial
 
@@ -76,7 +76,7 @@ def _find_folder(key: str, out: Path | None) -> tuple[Path, Stored, str]:
     """
     from bench.cli.stored import read_folder
     from bench.errors import BenchError
-    from bench.store import ledgers
+    from bench.ledger.file import ledgers
 
     folders = [out] if out else [p for p in sorted(RUNS.glob("*")) if p.is_dir() and ledgers(p)]
     held = [(folder, read_folder(folder)) for folder in folders]

@@ -17,7 +17,7 @@ from bench.cli.options import TrustedPlugins, load_plugins, named_path
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.predictions import KeptPredictions
+    from bench.ledger.predictions import KeptPredictions
 
 FORMATS = ("parquet", "csv")
 
@@ -58,23 +58,23 @@ def export(
     arrays or, in folders, of classes and file names; where the harness cut it, that of what it cut. The paths of
     what was written are printed.
     """
+    from bench.atomic_write import write_whole
     from bench.cli.stored import comparisons_of
     from bench.errors import BenchError, StoreError, unknown
-    from bench.predictions import KeptPredictions
-    from bench.report.files import write_file
-    from bench.results import EXAMPLES, PARQUET, correctness_table, load_correctness, load_per_class, load_results
+    from bench.ledger import results
+    from bench.ledger.file import ledgers
+    from bench.ledger.predictions import KeptPredictions
     from bench.stats.classes import per_class_gap
-    from bench.store import ledgers
 
     if fmt not in FORMATS:
         raise unknown("format", fmt, FORMATS)
     target = folder if out is None else out
-    rows = load_results(folder)
-    if f"results.{fmt}" == PARQUET and not ledgers(folder) and target.resolve() == folder.resolve():
-        raise BenchError(f"{folder / PARQUET} is what would be read; say where to write: --out")
-    correct = correctness_table(load_correctness(folder), rows["key"]) if examples else None
+    rows = results.load_results(folder)
+    if f"results.{fmt}" == results.PARQUET and not ledgers(folder) and target.resolve() == folder.resolve():
+        raise BenchError(f"{folder / results.PARQUET} is what would be read; say where to write: --out")
+    correct = results.correctness_table(results.load_correctness(folder), rows["key"]) if examples else None
     kept = KeptPredictions(folder) if predictions else None
-    by_class = load_per_class(folder) if per_class else None
+    by_class = results.load_per_class(folder) if per_class else None
     load_plugins(plugin)
     comparisons, warnings = comparisons_of(folder)
     for warning in warnings:
@@ -87,9 +87,9 @@ def export(
     if by_class is not None:
         tables |= {"per-class": by_class, "per-class-gaps": per_class_gap(rows, by_class)}
     for name, table in tables.items():
-        print(write_file(target / f"{name}.{fmt}", _content(table, fmt)))
+        print(write_whole(target / f"{name}.{fmt}", _content(table, fmt), shared=True))
     if correct is not None:
-        print(write_file(target / EXAMPLES, _content(correct, "parquet", "zstd")))
+        print(write_whole(target / results.EXAMPLES, _content(correct, "parquet", "zstd"), shared=True))
     if kept is not None:
         for path in _write_predictions(kept, rows, target, fmt):
             print(path)
@@ -97,11 +97,11 @@ def export(
 
 def _write_predictions(kept: KeptPredictions, rows: pd.DataFrame, out: Path, fmt: str) -> Iterator[Path]:
     """Write what trials predicted, a file for each target (and suite, where there are several)."""
+    from bench.atomic_write import write_whole
     from bench.errors import StoreError
-    from bench.predictions import prediction_tables
+    from bench.ledger.predictions import prediction_tables
     from bench.report.style import slug
     from bench.schema import OK
-    from bench.store import write_whole
 
     done = rows[rows["status"] == OK]
     held = done[done["key"].isin([key for key in done["key"] if key in kept])]

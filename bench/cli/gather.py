@@ -8,17 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, StoreError
+from bench.ledger.example_weights import keeps_weights, load_weights
+from bench.ledger.file import ledgers, parse_record, read_records
+from bench.ledger.index import read_stored
+from bench.ledger.records import SourceRecord, TrialRecord
+from bench.ledger.results import PARQUET, load_results
 from bench.report.material import Made, Material, Part, read_provenance
-from bench.results import PARQUET, load_results, results_of
-from bench.store import ledgers, read_records, read_stored
-from bench.weight_files import keeps_weights, load_weights
+from bench.suite.results import results_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pandas as pd
 
-    from bench.store import Stored
+    from bench.ledger.index import Stored
     from bench.suite import Suite
 
 EXPERIMENTS = Path("experiments")
@@ -81,25 +84,24 @@ def _from_ledger(folder: Path, details: bool) -> Material:
 
 def _read_details(folder: Path, material: Material) -> None:
     """Read what the ledger keeps beside the rows: curves, tracebacks and source models."""
-    for record in read_records(folder):
-        kind, key = record["kind"], record.get("key", "")
-        if kind == "trial":
-            detail = record.get("detail", {})
-            for kept in (material.curves, material.tracebacks, material.by_class):
-                kept.pop(key, None)
-            if detail.get("curve"):
-                material.curves[key] = _curve(detail["curve"])
-            if detail.get("by_class"):
-                material.by_class[key] = json.dumps(detail["by_class"], separators=(",", ":"))
-            if detail.get("traceback"):
-                material.tracebacks[key] = detail["traceback"]
-        elif kind == "source" and record.get("status") == "ok":
-            place = tuple(record.get(name) for name in ("source", "backbone", "weighting", "source_seed"))
-            kept = ("source_accuracy", "val_accuracy", "learning_rate", "steps", "best_step", "seconds", "key")
-            model = {name: record.get(name) for name in kept}
-            # Weightings that learn from the target train several: the row does not say which of them it is.
-            before = material.made.models.get(place, model)
-            material.made.models[place] = model if before.get("key") == model["key"] else {}
+    for record in read_records(folder, read=parse_record):
+        match record:
+            case TrialRecord(key=key, detail=detail):
+                for kept in (material.curves, material.tracebacks, material.by_class):
+                    kept.pop(key, None)
+                if detail.curve:
+                    material.curves[key] = _curve(detail.curve)
+                if detail.by_class:
+                    material.by_class[key] = json.dumps(detail.by_class, separators=(",", ":"))
+                if detail.traceback:
+                    material.tracebacks[key] = detail.traceback
+            case SourceRecord(ok=True):
+                place = (record.source, record.backbone, record.weighting, record.source_seed)
+                kept = ("source_accuracy", "val_accuracy", "learning_rate", "steps", "best_step", "seconds", "key")
+                model = {name: getattr(record, name) for name in kept}
+                # Weightings that learn from the target train several: the row does not say which of them it is.
+                before = material.made.models.get(place, model)
+                material.made.models[place] = model if before.get("key") == record.key else {}
 
 
 def _curve(points: list[list[float]]) -> str:

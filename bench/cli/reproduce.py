@@ -82,7 +82,7 @@ def _part(folder: Path) -> Part:
     """Return the results of the one suite in a folder."""
     from bench.cli.gather import gather
     from bench.errors import DataError
-    from bench.results import load_correctness
+    from bench.ledger.results import load_correctness
 
     material = gather(folder, details=False)
     if len(material.parts) != 1:

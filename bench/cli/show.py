@@ -264,8 +264,8 @@ def _say_similarity(source: str, target: str, folder: Path | None, suite: Path |
 
 def _rows(folder: Path | None, source: str, target: str):  # noqa: ANN202 - pandas is not imported here
     """Return one row a source model of the pair, or None where nothing is stored."""
-    from bench.results import PARQUET, load_results
-    from bench.store import ledgers
+    from bench.ledger.file import ledgers
+    from bench.ledger.results import PARQUET, load_results
 
     if folder is None or not (folder.is_dir() and (ledgers(folder) or (folder / PARQUET).is_file())):
         return None
@@ -292,9 +292,9 @@ def _draw(suite: Suite, tasks: Mapping[str, Task], target: str, path: Path) -> P
 def _draw_weights(folder: Path, source: str, target: str, task: Task, beside: Path) -> None:
     """Draw what the source's examples weighed, where a run has kept that; print where the pictures are."""
     from bench.errors import DataError, StoreError
+    from bench.ledger.example_weights import load_weights
+    from bench.ledger.file import ledgers
     from bench.report import weights_figure, weights_look
-    from bench.store import ledgers
-    from bench.weight_files import load_weights
 
     if not (folder.is_dir() and ledgers(folder)):
         return

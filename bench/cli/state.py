@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 if TYPE_CHECKING:
-    from bench.store import Stored
+    from bench.ledger.index import Stored
+    from bench.ledger.records import FinishedTrial, Record, SimilarityRecord, SourceRecord, TrialRecord
 
 VERSION = 1
+NO_MESSAGE = "no message"
 GUESSED = 0.05  # share of a time left up to which it is more than a guess
 
 
@@ -155,43 +157,31 @@ class Failures:
         Keys of finished trials whose training collapsed at the learning rate that was kept.
     """
 
-    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    records: dict[str, TrialRecord | SourceRecord | SimilarityRecord] = field(default_factory=dict)
     collapsed: set[str] = field(default_factory=set)
     _good: set[str] = field(default_factory=set)
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: Record | FinishedTrial) -> None:
         """Take one record in."""
-        kind = record["kind"]
-        if kind not in ("trial", "source", "similarity"):
-            return
-        from bench.cli.progress import has_failed
+        from bench.ledger.records import FinishedTrial, SimilarityRecord, SourceRecord, TrialRecord
         from bench.stats.collapse import is_collapsed
 
-        key = record["key"]
-        if not has_failed(record):
-            self.records.pop(key, None)
-            if kind == "trial":
-                self._good.add(key)
-                if is_collapsed(record["row"]):
-                    self.collapsed.add(key)
-        elif key not in self._good:
-            self.records[key] = record
+        match record:
+            case FinishedTrial() | TrialRecord(ok=True):
+                self.records.pop(record.key, None)
+                self._good.add(record.key)
+                if isinstance(record, TrialRecord) and is_collapsed(record.row):
+                    self.collapsed.add(record.key)
+            case SourceRecord(ok=True) | SimilarityRecord(ok=True):
+                self.records.pop(record.key, None)
+            case TrialRecord() | SourceRecord() | SimilarityRecord() if record.key not in self._good:
+                self.records[record.key] = record
 
     def errors(self) -> list[dict[str, Any]]:
         """Return each error with how often it stands there and one key, the most frequent first."""
-        counts = Counter(error_of(record) for record in self.records.values())
-        keys = {error_of(record): key for key, record in reversed(self.records.items())}
+        counts = Counter(record.error or NO_MESSAGE for record in self.records.values())
+        keys = {record.error or NO_MESSAGE: key for key, record in reversed(self.records.items())}
         return [{"error": error, "count": n, "key": keys[error]} for error, n in counts.most_common()]
-
-
-def error_of(record: dict[str, Any]) -> str:
-    """Return the error of a failed unit's record."""
-    return record.get("row", record).get("error") or "no message"
-
-
-def trace_of(record: dict[str, Any]) -> str:
-    """Return the traceback of a failed unit's record."""
-    return record.get("detail", record).get("traceback") or ""
 
 
 def read_folder_once(folder: Path) -> tuple[Stored, Failures]:
@@ -203,11 +193,12 @@ def read_folder_once(folder: Path) -> tuple[Stored, Failures]:
         When there is no such folder or it holds no ledger.
     """
     from bench.cli.stored import demand_ledger
-    from bench.store import Stored, brief, read_records
+    from bench.ledger.file import parse_summary, read_records
+    from bench.ledger.index import Stored
 
     demand_ledger(folder)
     stored, failures = Stored(), Failures()
-    for record in read_records(folder, stored.damage, brief):
+    for record in read_records(folder, stored.damage, parse_summary):
         stored.add(record)
         failures.add(record)
     return stored, failures
@@ -216,8 +207,8 @@ def read_folder_once(folder: Path) -> tuple[Stored, Failures]:
 def state_of(folder: Path, stored: Stored, failures: Failures) -> FolderState:
     """Gather what there is to say of a folder."""
     from bench.cli.stored import plugin_notes, suites_of
-    from bench.holding import is_held
     from bench.launch.folder import LOGS
+    from bench.ledger.lock import is_held
 
     suites, problems = suites_of(folder, stored)
     by_suite = {suite.name: _suite(suite, stored) for suite in suites}
@@ -264,7 +255,7 @@ def _suite(suite: Any, stored: Stored) -> SuiteState:
 
 
 def _killed(folder: Path) -> dict[str, Any] | None:
-    from bench.holding import read_live
+    from bench.ledger.lock import read_live
 
     live = read_live(folder)
     return live and {name: live[name] for name in ("pid", "host", "since", "updated")}
@@ -272,7 +263,7 @@ def _killed(folder: Path) -> dict[str, Any] | None:
 
 def run_state(folder: Path, suites: dict[str, SuiteState]) -> RunState | None:
     """Return what the run that holds a folder says of itself; None where it has not said anything sound."""
-    from bench.holding import read_live
+    from bench.ledger.lock import read_live
 
     live = read_live(folder)
     if live is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.options import Folder, TrustedPlugins, load_plugins
-from bench.cli.state import FolderState, RunState, error_of, read_folder_once, run_state, state_of, trace_of
+from bench.cli.state import NO_MESSAGE, FolderState, RunState, read_folder_once, run_state, state_of
 from bench.cli.wording import printable
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ def _print_traceback(failures: Failures, key: str) -> None:
     if not matching:
         raise BenchError(f'no failed trial or source model has a key that starts with "{key}"')
     for record in matching:
-        print(printable(f"{record['key']}: {error_of(record)}"))
-        trace = trace_of(record).rstrip() or "(no traceback: it was not tried, because of the error above)"
+        print(printable(f"{record.key}: {record.error or NO_MESSAGE}"))
+        trace = (record.traceback or "").rstrip() or "(no traceback: it was not tried, because of the error above)"
         print(printable(trace))
 
 

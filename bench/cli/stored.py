@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, StoreError
-from bench.store import Stored, ledgers, read_stored
+from bench.ledger.file import ledgers
+from bench.ledger.index import Stored, read_stored
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,8 +78,8 @@ def _refuse_plugins(suite: Suite) -> None:
 
 def plugin_notes(folder: Path, stored: Stored) -> list[str]:
     """Say which plug-ins have changed since a folder's rows were made; their files are read, not executed."""
+    from bench.ledger.results import load_results
     from bench.provenance import changed_plugins
-    from bench.results import load_results
     from bench.suite import Suite
 
     notes: list[str] = []
@@ -123,7 +124,7 @@ def with_examples(options: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     Where the folder does not keep them, seeds alone are resampled, and the comparisons' warnings say so.
     """
-    from bench.results import load_correctness
+    from bench.ledger.results import load_correctness
 
     if options.get("interval") != "bootstrap":
         return options
@@ -134,7 +135,7 @@ def with_examples(options: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def comparisons_of(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """Return the comparisons of a run folder and warnings, judged as its suites say."""
-    from bench.results import load_results
+    from bench.ledger.results import load_results
 
     if not folder.is_dir() or not ledgers(folder):
         return _committed(folder)
@@ -170,8 +171,8 @@ def _as_stored(
 
 def _committed(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """Return the comparisons of committed rows, each suite judged as the provenance beside them says."""
+    from bench.ledger.results import load_results
     from bench.report.material import read_provenance
-    from bench.results import load_results
     from bench.stats.gap import negative_transfer
 
     rows = load_results(folder)
@@ -185,8 +186,8 @@ def _committed(folder: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _judged(suite: Suite, folder: Path) -> pd.DataFrame:
-    from bench.results import results_of
     from bench.stats.gap import negative_transfer
+    from bench.suite.results import results_of
 
     rows = results_of(suite, folder)
     found = negative_transfer(rows, **with_examples(suite.statistics.model_dump(), folder))

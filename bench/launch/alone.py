@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, DataError, TrialError
 from bench.launch.shipping import tasks_of
-from bench.model_files import file_digest, is_intact, path_of
-from bench.store import Stored
+from bench.ledger.index import Stored
+from bench.ledger.model_files import file_digest, is_intact, path_of
 from bench.suite.plan import Plan
 from bench.suite.specs import missing_file
 from bench.trial import SourceModel, Trial
@@ -64,7 +64,7 @@ def _runner(plan: Plan, unit: Trial | SourceModel, stored: Stored, folder: Path,
         work = Path(scratch)
         model = unit.model if isinstance(unit, Trial) else None
         trained = plan.trains(model)
-        kept = trained and is_intact(path_of(folder / "sources", model), stored.models.get(model.key, {}))
+        kept = trained and is_intact(path_of(folder / "sources", model), stored.models.get(model.key))
         for name in {*tasks_of(plan, unit), *(tasks_of(plan, model) if trained and not kept else ())}:
             if name in plan.tasks:
                 save_task(_task(plan, name), work / f"{plan.card(name).fingerprint}.safetensors")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Problem, SuiteError
-from bench.model_files import file_digest
+from bench.ledger.index import Stored
+from bench.ledger.model_files import file_digest
 from bench.registry import HEADS
-from bench.store import Stored
 from bench.suite.metrics import metric_problems
 from bench.suite.model import Recipe, Suite
 from bench.suite.plan import Plan, Selection

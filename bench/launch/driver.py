@@ -25,9 +25,11 @@ from bench.launch.networks import model_checks
 from bench.launch.published import Published
 from bench.launch.shards import Part, Shard
 from bench.launch.units import Done, failure, measurement, setup_to_json
-from bench.model_files import is_intact, path_of
-from bench.predictions import PREDICTIONS
-from bench.store import Ledger, Stored, open_ledger, read_stored
+from bench.ledger.file import Ledger, open_ledger
+from bench.ledger.index import Stored, read_stored
+from bench.ledger.model_files import is_intact, path_of
+from bench.ledger.predictions import PREDICTIONS
+from bench.ledger.records import record_of
 from bench.suite.model import Suite
 from bench.suite.packing import pack_models, pack_trials
 from bench.suite.plan import EVERYTHING, Plan, Selection
@@ -277,7 +279,7 @@ class _Run:
             )
 
     def _without_model(self, trial: Trial) -> Done:
-        unit, error = Group((trial,)), self.stored.models[trial.model.key].get("error")
+        unit, error = Group((trial,)), self.stored.models[trial.model.key].error
         self.retried.discard(trial.key)
         return Done(unit, [failure(self.plan, unit, f"source model failed: {error}", "", 0.0)])
 
@@ -291,7 +293,8 @@ class _Run:
         """Return "ok", "failed" or "missing" for what a trial starts from."""
         if not self.plan.trains(model):
             return "ok"
-        return self.stored.models.get(model.key, {"status": "missing"})["status"]
+        record = self.stored.models.get(model.key)
+        return "missing" if record is None else record.status
 
     def _missing_models(self, measured: Iterable[SourceModel]) -> Iterator[SourceModel]:
         """Yield the source models to train: of missing trials, and of those `measured` whose files are gone."""
@@ -329,10 +332,10 @@ class _Run:
         for record in records:
             model = self.stored.models.get(record.get("source_model"))
             if model is not None:
-                record["row"]["source_seconds"] = model["seconds"]
+                record["row"]["source_seconds"] = model.seconds
         self.folder.keep(done)
         for record in records:
-            self.stored.add(record)
+            self.stored.add(record_of(record))
             self.progress.advance(record)
         if stops:
             raise StoreError(stops[0])

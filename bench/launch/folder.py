@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bench.atomic_write import write_whole
 from bench.errors import StoreError
 from bench.launch.units import Done
-from bench.store import Ledger, write_whole
+from bench.ledger.file import Ledger
 from bench.trial import Group, Unit
 
 KEPT = ("sources", "weights", "predictions")  # folders of files that units make
@@ -93,7 +94,7 @@ class RunFolder:
             except OSError as error:
                 raise StoreError(f"cannot write {path}: {error.strerror}") from error
         else:
-            write_whole(path, lambda beside: _write(beside, content))
+            write_whole(path, content)
 
     def _keep_log(self, unit: Unit, text: str) -> None:
         """Keep what the trials or source models of a unit said together, under each of their keys."""
@@ -116,17 +117,4 @@ def _put_log(path: Path, text: str) -> None:
         path.unlink(missing_ok=True)  # of an earlier try
         return
     path.parent.mkdir(exist_ok=True)
-    beside = path.with_suffix(".part")
-    try:
-        beside.unlink(missing_ok=True)  # what a killed run left
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError:
-        with suppress(OSError):
-            beside.unlink(missing_ok=True)
-        raise
-
-
-def _write(path: Path, content: Any) -> None:
-    with path.open("wb") as file:
-        file.write(content)
+    write_whole(path, text, sync=False)

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.atomic_write import write_whole
 from bench.errors import StoreError
-from bench.holding import is_held
 from bench.identity import digest
 from bench.launch.folder import KEPT, LOGS
-from bench.model_files import file_digest
+from bench.ledger.file import Damage, Ledger, ledgers, open_ledger, read_records
+from bench.ledger.lock import is_held
+from bench.ledger.model_files import file_digest
 from bench.schema import SCORES
-from bench.store import Damage, Ledger, ledgers, open_ledger, read_records, write_whole
 from bench.suite.specs import without_paths
 
 KEYED = ("task", "model", "source", "similarity", "trial")

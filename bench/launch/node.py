@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import __version__, provenance
-from bench.errors import BenchError
+from bench.atomic_write import write_whole
+from bench.errors import BenchError, StoreError
 from bench.launch.process import Worker
 from bench.launch.shipping import unpacked
 from bench.trial import Unit
@@ -58,10 +59,7 @@ class Folder:
             if path.exists():
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-            with beside.open("wb") as file:
-                file.write(fetch(reference))
-            beside.replace(path)
+            write_whole(path, fetch(reference), shared=True, sync=False)
 
     def _sweep_others(self) -> None:
         for mark in self._mark.parent.glob(f"{PREFIX}*.lock"):
@@ -113,7 +111,7 @@ class Node:
 
     def configure(self, setup: dict[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
         """Take in what all units need; return the machine's name ("node") and "versions" that results depend on."""
-        with suppress(OSError):  # a full disk shows again with the first unit, and is said there
+        with suppress(OSError, StoreError):  # a full disk shows again with the first unit, and is said there
             self._folder.receive(files, self._fetch)
         self._worker.configure(unpacked(setup, self._folder.path))
         return {"node": platform.node(), "versions": versions()}

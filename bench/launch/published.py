@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.holding import write_live
+from bench.ledger.lock import write_live
 from bench.trial import Group, Unit
 
 if TYPE_CHECKING:

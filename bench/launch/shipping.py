@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.model_files import path_of
+from bench.ledger.model_files import path_of
 from bench.suite.plan import Plan
 from bench.trial import Check, Group, Measurement, SourceModel, Trial, Unit
 

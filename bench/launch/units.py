@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
 from bench.launch.feed import singly
-from bench.records import describe_error, failed_source, failed_trial
+from bench.ledger.unit_records import describe_error, failed_source, failed_trial
 from bench.registry import MEASURES, load_plugin
 from bench.suite.model import Suite
 from bench.suite.plan import Plan

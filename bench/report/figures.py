@@ -231,8 +231,8 @@ def weight_panels(weights: pd.DataFrame) -> Iterator[Panel]:
     Parameters
     ----------
     weights : DataFrame
-        One row an example, as :func:`bench.weight_files.load_weights` gives it. Weights that were learned from
-        the target are those of its largest size; joint trainings are left out.
+        One row an example, as :func:`bench.ledger.example_weights.load_weights` gives it. Weights that were learned
+        from the target are those of its largest size; joint trainings are left out.
     """
     own = weights[~weights["joint"].astype(bool)]
     for (backbone, source), part in own.groupby(["backbone", "source"], sort=True):

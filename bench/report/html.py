@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.atomic_write import write_whole
 from bench.errors import BenchError, unknown
 from bench.report.cells import legend
 from bench.report.figures import COMPARISONS, WEIGHTS, Panel, panels, weight_panels
-from bench.report.files import write_file
 from bench.report.findings import failures, findings
 from bench.report.grid import NEAR
 from bench.report.harm import harm_table
@@ -56,7 +56,7 @@ def write_html(material: Material, path: Path, *, near: str = NEAR) -> Path:
     StoreError
         When the file cannot be written.
     """
-    return write_file(path, render(material, near=near))
+    return write_whole(path, render(material, near=near), shared=True)
 
 
 def render(material: Material, *, near: str = NEAR) -> str:

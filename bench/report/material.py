@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.atomic_write import write_whole
 from bench.errors import DataError, StoreError
-from bench.report.files import write_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +138,7 @@ def write_provenance(made: Made, folder: Path) -> Path:
     Source models stay in the ledger. Returns the file's path.
     """
     content = {"runs": [_bare(run) for run in made.differing_runs()], "tasks": made.tasks}
-    return write_file(folder / PROVENANCE, json.dumps(content, indent=1) + "\n")
+    return write_whole(folder / PROVENANCE, json.dumps(content, indent=1) + "\n", shared=True)
 
 
 def _bare(run: dict[str, Any]) -> dict[str, Any]:

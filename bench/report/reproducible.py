@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.atomic_write import write_whole
 from bench.errors import BenchError, DataError, unknown
 from bench.report.figures import FIGURES, panels
-from bench.report.files import write_file
 from bench.report.product import FIGURE, TABLE, Product
 from bench.report.table import format_table
 from bench.report.write import write_figure
@@ -52,12 +52,12 @@ def _table(suite: str, write: Callable[[Part, Path], Path], parts: Mapping[str, 
 
 def _comparisons(part: Part, out: Path) -> Path:
     """All comparisons, every column."""
-    return write_file(out / "comparisons.csv", part.comparisons.to_csv(index=False, lineterminator="\n"))
+    return write_whole(out / "comparisons.csv", part.comparisons.to_csv(index=False, lineterminator="\n"), shared=True)
 
 
 def _markdown(part: Part, out: Path) -> Path:
     """The comparison table."""
-    return write_file(out / "table.md", format_table(part.comparisons, "md"))
+    return write_whole(out / "table.md", format_table(part.comparisons, "md"), shared=True)
 
 
 TABLES: dict[str, Callable[[Part, Path], Path]] = {"comparisons": _comparisons, "table": _markdown}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
+from bench.identity import generator
 from bench.report.fitting import fit_titles, short_names
 from bench.report.style import PALETTE, colours, figure_style
-from bench.seeding import generator
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -34,7 +34,7 @@ def example_weights(weights: pd.DataFrame) -> Figure:
     Parameters
     ----------
     weights : DataFrame
-        One row an example, as :func:`bench.weight_files.load_weights` gives it: `source`, `weighting`,
+        One row an example, as :func:`bench.ledger.example_weights.load_weights` gives it: `source`, `weighting`,
         `source_seed`, `example`, `weight` (any positive scale) and `harmful`.
 
     Raises

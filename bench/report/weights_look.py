@@ -34,7 +34,7 @@ def weights_over_training(history: pd.DataFrame) -> Figure:
     Parameters
     ----------
     history : DataFrame
-        Of one pair, as :func:`bench.weight_files.load_weights` gives it with ``history=True``.
+        Of one pair, as :func:`bench.ledger.example_weights.load_weights` gives it with ``history=True``.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def weights_by_class(weights: pd.DataFrame, classes: Sequence[str]) -> Figure:
     Parameters
     ----------
     weights : DataFrame
-        Of one pair, as :func:`bench.weight_files.load_weights` gives it.
+        Of one pair, as :func:`bench.ledger.example_weights.load_weights` gives it.
     classes : sequence of str
         The source's. The class of a wrong label is the one that the example is given, not its own.
 
@@ -116,7 +116,7 @@ def weighted_images(weights: pd.DataFrame, task: Task, per_row: int = PER_ROW) -
     Parameters
     ----------
     weights : DataFrame
-        Of one pair, as :func:`bench.weight_files.load_weights` gives it.
+        Of one pair, as :func:`bench.ledger.example_weights.load_weights` gives it.
     task : Task
         The source, whose train pool `example` counts.
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from bench.atomic_write import write_whole
 from bench.errors import BenchError, StoreError
 from bench.report.figures import panels
-from bench.report.files import write_file
 from bench.report.findings import failures, findings
 from bench.report.grid import NEAR
 from bench.report.inputs import task_sentences, transform_sentences
@@ -81,19 +81,19 @@ def write_report(
         raise StoreError(f"cannot make the folder {out}: {error.strerror}") from error
     written = []
     for name, table in (("results", rows), ("comparisons", comparisons)):
-        written.append(write_file(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")))
+        written.append(_write_text(out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n")))
         # Warnings belong to the page: in Parquet's metadata they would only go stale.
         bare = table.copy()
         bare.attrs = near_attrs(table)
         written.append(_write(out / f"{name}.parquet", lambda file, t=bare: t.to_parquet(file, index=False)))
     table = format_table(comparisons, "md", near=near) if len(comparisons) else ""
-    written.append(write_file(out / "table.md", table or "No comparison has a result yet.\n"))
+    written.append(_write_text(out / "table.md", table or "No comparison has a result yet.\n"))
     weights = weighted(rows)
     if weights is not None:
-        written.append(write_file(out / "weightings.csv", weights.to_csv(index=False, lineterminator="\n")))
+        written.append(_write_text(out / "weightings.csv", weights.to_csv(index=False, lineterminator="\n")))
     figures = write_figures(rows, comparisons, out, near=near, brief=True)
     page = _page(rows, comparisons, weights, table, figures, header or {}, near, task_sentences(tasks))
-    return [write_file(out / "report.md", page), *written, *figures]
+    return [_write_text(out / "report.md", page), *written, *figures]
 
 
 def write_figures(
@@ -195,8 +195,12 @@ def write_figure(path: Path, figure: Figure) -> Path:
     return _write(path, save)
 
 
+def _write_text(path: Path, text: str) -> Path:
+    return write_whole(path, text, shared=True)
+
+
 def _write(path: Path, fill: Callable[[BinaryIO], Any]) -> Path:
     """Fill a file and put it in place."""
     content = io.BytesIO()
     fill(content)
-    return write_file(path, content.getvalue())
+    return write_whole(path, content.getvalue(), shared=True)

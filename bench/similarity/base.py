@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bench.errors import BenchError, unknown
+from bench.identity import generator
 from bench.registry import MEASURES
 from bench.schema import COMPARISON, ENDS, LEVEL, TRIAL, declare_near
 from bench.schema import MEASURES as MEASURE_COLUMNS
-from bench.seeding import generator
 from bench.tasks.base import Task, stratified_order
 from bench.tasks.batches import take
 from bench.trial import SINGLE_LABEL

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from bench.identity import generator
 from bench.schema import LEVEL
-from bench.seeding import generator
 from bench.similarity.base import GROUPS, Estimate, Undefined, View, group_variance, interval, measure
 
 FEWEST = 8

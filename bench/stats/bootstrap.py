@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.errors import DataError
+from bench.identity import generator
 from bench.schema import ACCURACY
-from bench.seeding import generator
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -102,7 +102,7 @@ def kendall(nearer: np.ndarray, gaps: np.ndarray, permutations: int) -> tuple[fl
     """
     from scipy import stats
 
-    from bench.seeding import derive
+    from bench.identity import derive
 
     farther = nearer.T.astype(float) - nearer
     scale = np.sqrt(np.abs(farther).sum() * np.abs(np.sign(gaps[:, None] - gaps)).sum())

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bench.seeding import generator
+from bench.identity import generator
 
 # Accuracies are multiples of 1 / n_test: anything below this is rounding of floats, not a difference.
 TOLERANCE = 1e-9

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import DataError, unknown
+from bench.identity import derive
 from bench.schema import ENDS, similarity_columns
 from bench.scores import scale_of
-from bench.seeding import derive
 from bench.stats import paired
 from bench.stats.bootstrap import RESAMPLES, seed_weights
 from bench.stats.gap import COMPARISON_KEY, paired_trials

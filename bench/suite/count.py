@@ -13,7 +13,8 @@ from bench.suite.plan import EVERYTHING, Block, Plan
 from bench.suite.selection import Selection
 
 if TYPE_CHECKING:
-    from bench.store import Stored
+    from bench.ledger.index import Stored
+    from bench.ledger.records import SourceRecord
 
 
 @dataclass
@@ -190,7 +191,7 @@ def _count_models(plan: Plan, stored: Stored | None, selection: Selection, count
         counts.shapes.setdefault(shape, Tally()).add(tally)
 
 
-def _of_model(record: Mapping[str, object] | None) -> Tally:
+def _of_model(record: SourceRecord | None) -> Tally:
     if record is None:
         return Tally(missing=1)
-    return Tally(done=1, seconds=record["seconds"]) if record["status"] == "ok" else Tally(failed=1)
+    return Tally(done=1, seconds=record.seconds) if record.ok else Tally(failed=1)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Problem
 from bench.identity import digest
-from bench.model_files import file_digest
-from bench.registry import HEADS
+from bench.ledger.model_files import file_digest
+from bench.registry import HEADS, Entry
 from bench.suite.choices import read_method
-from bench.suite.metrics import kind_of, metric_identity
+from bench.suite.metrics import kind_of, metric_identity, metric_of
 from bench.suite.model import Suite, size_in_all
 from bench.suite.selection import EVERYTHING, Selection, demand
 from bench.suite.solved import Probe, identity, probe_of
@@ -43,7 +43,7 @@ from bench.trial import (
 from bench.triangle import PLAIN, How, Strategy
 
 if TYPE_CHECKING:
-    from bench.store import Stored
+    from bench.ledger.index import Stored
 
 
 @dataclass(frozen=True)
@@ -514,6 +514,10 @@ class Plan:
     def kind(self, target: str) -> str:
         """Return what the targets of a task are, single labels while its data have not been read."""
         return kind_of(self.card(target))
+
+    def metric(self, target: str) -> Entry:
+        """Return the metric by which models of a target are chosen and judged."""
+        return metric_of(self.suite, self.kind(target))
 
     def strategy(self, trial: Trial) -> Strategy:
         """Return the strategy of a trial."""

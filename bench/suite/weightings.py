@@ -10,9 +10,7 @@ from bench.errors import BenchError, Problem
 from bench.identity import digest
 from bench.registry import WEIGHTINGS
 from bench.suite.specs import read_entry
-from bench.trial import SINGLE_LABEL, Card
-
-UNIFORM = "uniform"
+from bench.trial import SINGLE_LABEL, UNIFORM, Card
 
 
 @dataclass(frozen=True)

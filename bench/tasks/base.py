@@ -12,9 +12,8 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.heads.base import SINGLE_LABEL, head_of
-from bench.identity import digest_arrays
+from bench.identity import digest_arrays, generator
 from bench.registry import CHANGES, TASKS
-from bench.seeding import generator
 from bench.tasks import arrays, batches
 from bench.tasks.batches import Inputs, Targets, length, take
 from bench.tasks.splits import cut_test, encode_groups, stratified_order

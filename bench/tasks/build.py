@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from bench.atomic_write import write_whole
 from bench.errors import BenchError, DataError, StoreError
+from bench.identity import generator
 from bench.registry import CHANGES, TASKS
-from bench.seeding import generator
-from bench.store import write_whole
 from bench.suite.specs import TaskSpec
 from bench.tasks.arrays import chunks, memory_limit
 from bench.tasks.base import Task
@@ -113,20 +113,15 @@ def save_task(task: Task, path: Path) -> None:
     """
 
     def write(place: Path) -> None:
-        shutil.rmtree(place, ignore_errors=True)  # what a killed run left
         place.mkdir()
-        try:
-            parts = task.parts()
-            for name, array in parts.items():
-                _write_array(place / f"{name}.npy", array)
-            described = {"name": task.name, "version": task.version, "classes": list(task.classes), "kind": task.kind}
-            text = json.dumps({"parts": list(parts), "task": described})
-            (place / DESCRIPTION).write_text(text, encoding="utf-8")
-            if path.is_dir():
-                shutil.rmtree(path)  # a folder that is not empty cannot be replaced
-        except OSError:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
+        parts = task.parts()
+        for name, array in parts.items():
+            _write_array(place / f"{name}.npy", array)
+        described = {"name": task.name, "version": task.version, "classes": list(task.classes), "kind": task.kind}
+        text = json.dumps({"parts": list(parts), "task": described})
+        (place / DESCRIPTION).write_text(text, encoding="utf-8")
+        if path.is_dir():
+            shutil.rmtree(path)  # a folder that is not empty cannot be replaced
 
     write_whole(path, write)
 

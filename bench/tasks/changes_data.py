@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DataError, unknown
-from bench.seeding import generator
+from bench.identity import generator
 from bench.tasks.arguments import number, one_of, single_label, whole
 from bench.tasks.base import PER_EXAMPLE, Task, change, stratified_order
 from bench.tasks.batches import take

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bench.errors import DataError
-from bench.seeding import generator
+from bench.identity import generator
 from bench.tasks.arguments import follows, no_mapping, number
 from bench.tasks.arrays import map_rows
 from bench.tasks.base import Task, change

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from bench.errors import BenchError
+from bench.identity import generator
 from bench.registry import Entry
-from bench.seeding import generator
 from bench.tasks.base import Task
 
 # What a built-in change is tried with where its defaults alone are not enough.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DataError, nearest, unknown
-from bench.seeding import generator
+from bench.identity import generator
 from bench.tasks.arguments import number, span, whole
 from bench.tasks.base import Task, task
 from bench.tasks.fonts import FAMILIES, covers, mask

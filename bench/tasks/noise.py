@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.seeding import generator
+from bench.identity import generator
 from bench.tasks.arguments import number, whole
 from bench.tasks.base import Task, task
 

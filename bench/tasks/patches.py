@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DataError
-from bench.seeding import generator
+from bench.identity import generator
 from bench.tasks.arguments import number, one_of, whole
 from bench.tasks.base import Task, task
 

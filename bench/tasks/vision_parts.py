@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from bench.errors import DataError, nearest
-from bench.seeding import generator
+from bench.identity import generator
 from bench.tasks import arrays
 from bench.tasks.base import stratified_order
 from bench.tasks.fit import fit_images

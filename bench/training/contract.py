@@ -12,8 +12,8 @@ from torch import Tensor
 from bench.backbones.base import build
 from bench.backbones.stack import Stack, values
 from bench.errors import BenchError
+from bench.identity import generator
 from bench.registry import Entry
-from bench.seeding import generator
 from bench.suite.weightings import WeightingSpec
 from bench.training.data import Data
 from bench.training.inputs import Held

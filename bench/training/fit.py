@@ -16,7 +16,7 @@ from bench.backbones.base import Backbone
 from bench.backbones.stack import Stack, values
 from bench.errors import TrialError
 from bench.heads.base import SINGLE_LABEL
-from bench.seeding import derive
+from bench.identity import derive
 from bench.suite.model import Recipe
 from bench.suite.solved import Probe
 from bench.training.augment import Augment

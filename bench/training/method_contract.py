@@ -13,9 +13,8 @@ from bench.backbones.base import Backbone, build
 from bench.backbones.stack import values
 from bench.errors import BenchError
 from bench.heads.base import SINGLE_LABEL, head_of
-from bench.identity import canonical
+from bench.identity import canonical, generator
 from bench.registry import Entry
-from bench.seeding import generator
 from bench.suite.model import Recipe
 from bench.training.cuts import Cuts, Frozen
 from bench.training.data import Data

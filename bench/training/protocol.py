@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.errors import DataError
 from bench.heads.base import SINGLE_LABEL
-from bench.seeding import generator
+from bench.identity import generator
 from bench.suite.model import Recipe
 from bench.tasks.base import Task
 from bench.tasks.batches import shared_rows

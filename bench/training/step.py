@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from bench.backbones.stack import Stack
 from bench.errors import BenchError
 from bench.heads.base import Head
+from bench.identity import derive
 from bench.methods.base import Method
 from bench.registry import METHODS
-from bench.seeding import derive
 from bench.training.inputs import CHUNK
 from bench.training.lanes import Lane, Layout, beside_batches, source_head
 from bench.training.loop import Batches, Rows

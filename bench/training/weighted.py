@@ -19,8 +19,8 @@ from bench.backbones.base import Backbone
 from bench.backbones.stack import Stack
 from bench.errors import TrialError
 from bench.heads.base import SINGLE_LABEL, Head
+from bench.identity import derive
 from bench.registry import WEIGHTINGS
-from bench.seeding import derive
 from bench.suite.weightings import WeightingSpec
 from bench.tasks.base import Task
 from bench.training.data import Data

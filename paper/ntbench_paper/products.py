@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.report.files import write_file
+from bench.atomic_write import write_whole
 from bench.report.product import FIGURE, TABLE, Product
 from bench.report.write import write_figure
 from ntbench_paper.chapters import CHAPTERS, Chapter
@@ -81,13 +81,13 @@ def _values(name: str, chapter: Chapter, parts: Mapping[str, Part], out: Path) -
     found = chapter.numbers(*(parts[suite] for suite in chapter.suites))
     lines = [f"% Rebuilt from {places} by: ntbench reproduce {PAPER}"]
     lines += [rf"\defval{{{name}.{key}}}{{{value}}}" for key, value in found.items()]
-    return [write_file(out / f"values-{name}.tex", "\n".join(lines) + "\n")]
+    return [write_whole(out / f"values-{name}.tex", "\n".join(lines) + "\n", shared=True)]
 
 
 def _table(name: str, parts: Mapping[str, Part], out: Path) -> list[Path]:
     table = TABLES[name]
     wanted = [parts[suite] for suite in table.suites if suite in parts]
-    return [write_file(out / f"table-{name}.tex", table.write(wanted))]
+    return [write_whole(out / f"table-{name}.tex", table.write(wanted), shared=True)]
 
 
 def _figure(name: str, picture: Picture, parts: Mapping[str, Part], out: Path) -> list[Path]:

@@ -35,8 +35,9 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from bench.records import row_of
-from bench.store import LEDGER, encode, read_stored
+from bench.ledger.file import LEDGER, encode
+from bench.ledger.index import read_stored
+from bench.ledger.unit_records import row_of
 from bench.suite import Suite, load_suite
 from bench.suite.plan import Plan
 from bench.trial import SCHEMA_VERSION, Card
@@ -151,7 +152,7 @@ def resuming(folder: Path, rows: int) -> None:
 
 def loading(folder: Path, rows: int) -> None:
     """Load the table."""
-    from bench.results import load_results
+    from bench.ledger.results import load_results
 
     assert len(load_results(folder)) == rows
 
@@ -188,7 +189,8 @@ def driving(folder: Path, rows: int) -> None:
     from bench.launch.driver import Silent, _Run
     from bench.launch.folder import RunFolder
     from bench.launch.shards import Part
-    from bench.store import Stored, open_ledger
+    from bench.ledger.file import open_ledger
+    from bench.ledger.index import Stored
 
     plan = make_plan(make_suite(rows))
     with tempfile.TemporaryDirectory(dir=folder.parent) as out, open_ledger(out) as ledger:

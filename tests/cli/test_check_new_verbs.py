@@ -10,9 +10,9 @@ import pytest
 from cli_suite import SUITE
 from PIL import Image
 
+from bench.ledger.file import read_records
+from bench.ledger.results import load_results
 from bench.registry import BACKBONES
-from bench.results import load_results
-from bench.store import read_records
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

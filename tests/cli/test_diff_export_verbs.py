@@ -10,7 +10,7 @@ import pytest
 
 import bench
 from bench.errors import StoreError
-from bench.store import LEDGER
+from bench.ledger.file import LEDGER
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import shutil
 import pytest
 from cli_suite import SUITE, TRIALS
 
-from bench.store import LEDGER, decode, encode, open_ledger
+from bench.ledger.file import LEDGER, decode, encode, open_ledger
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

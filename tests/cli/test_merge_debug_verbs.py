@@ -10,7 +10,7 @@ import pytest
 from cli_suite import SUITE, TRIALS
 
 import bench
-from bench.results import load_results
+from bench.ledger.results import load_results
 
 BROKEN = '''
 import bench

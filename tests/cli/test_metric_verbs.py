@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.results import load_per_class, load_results
-from bench.store import read_records
+from bench.ledger.file import read_records
+from bench.ledger.results import load_per_class, load_results
 
 SUITE = """\
 metric       = "auroc"
@@ -146,7 +146,7 @@ def test_values_by_class_are_exported(ran, tmp_path, ntbench):
 
 
 def test_the_bootstrap_resamples_seeds_alone(ran):
-    from bench.results import load_correctness
+    from bench.ledger.results import load_correctness
     from bench.stats.gap import negative_transfer
 
     table = negative_transfer(load_results(ran[1]), interval="bootstrap", correct=load_correctness(ran[1]))

@@ -23,7 +23,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.results import load_results
+from bench.ledger.results import load_results
 
 IMAGES = """\
 backbones = [{ backbone = "cnn", channels = [4, 4], name = "cnn" }]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.results import load_results
+from bench.ledger.results import load_results
 
 SUITE = """\
 backbones = [{{ backbone = "mlp", widths = [4] }}]

@@ -8,8 +8,8 @@ import pytest
 from cli_suite import SUITE, TRIALS
 
 from bench.cli.wording import counted, duration, rate
+from bench.ledger.file import LEDGER
 from bench.registry import TASKS
-from bench.store import LEDGER
 from bench.suite.model import Recipe
 
 

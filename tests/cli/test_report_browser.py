@@ -12,12 +12,12 @@ import pytest
 from chromium import browser
 
 from bench.cli.gather import gather
+from bench.ledger.file import LEDGER, decode, encode
+from bench.ledger.results import load_results
 from bench.report.html import write_html
 from bench.report.material import Material, Part
-from bench.results import load_results
 from bench.schema import conform
 from bench.stats.gap import negative_transfer
-from bench.store import LEDGER, decode, encode
 
 BODY = "#comparison-table tbody tr"
 EVIL = "<script>window.evil=1</script><img src=x onerror=window.evil=1>"

@@ -12,10 +12,10 @@ import pytest
 
 from bench.cli.after import header_of
 from bench.cli.gather import gather
+from bench.ledger.file import LEDGER, decode, encode
 from bench.report import figures
 from bench.report.html import render
 from bench.report.material import read_provenance, write_provenance
-from bench.store import LEDGER, decode, encode
 
 
 def records_of(folder):

@@ -13,8 +13,8 @@ from cli_suite import SUITE, TRIALS
 
 from bench.cli.options import spread_where
 from bench.cli.progress import Lines, Live, watch
-from bench.results import load_results
-from bench.store import LEDGER, open_ledger
+from bench.ledger.file import LEDGER, open_ledger
+from bench.ledger.results import load_results
 
 BROKEN = '''
 import bench

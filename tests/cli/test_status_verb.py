@@ -12,9 +12,9 @@ import pytest
 
 from bench.cli import state
 from bench.cli.wording import printable
-from bench.holding import LIVE, read_live
 from bench.launch.published import Load, Published
-from bench.store import LEDGER, decode, encode, open_ledger
+from bench.ledger.file import LEDGER, decode, encode, open_ledger
+from bench.ledger.lock import LIVE, read_live
 from bench.trial import Group, Trial
 
 WORKER = {
@@ -136,7 +136,7 @@ def test_following_ends_with_the_run(folder, monkeypatch, ntbench):
 
 def test_where_locks_do_not_tell_a_run_is_known_by_what_it_says(folder, monkeypatch, ntbench):
     """A parallel file system of a cluster may have no locks."""
-    monkeypatch.setattr("bench.holding.is_held", lambda folder: None)
+    monkeypatch.setattr("bench.ledger.lock.is_held", lambda folder: None)
     monkeypatch.setattr("bench.cli.status.EVERY", 0.05)
     monkeypatch.setattr("bench.cli.status.IDLE", 0.0)
     say(folder, **LIVE_NOW)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.cli.progress import Lines, Live, Outlook, TimeLeft
-from bench.store import Stored
+from bench.ledger.index import Stored
+from bench.ledger.records import SourceRecord
 from bench.suite import Plan, load_suite
 from bench.suite.count import count
 from bench.suite.estimate import Forecast
@@ -155,7 +156,7 @@ def test_a_run_whose_data_had_not_been_read_looks_again():
 
 def test_a_stage_with_nothing_known_to_be_missing_goes_by_count():
     one = plan()
-    stored = Stored(models={m.key: {"status": "ok", "seconds": 1.0} for m in one.source_models()})
+    stored = Stored(models={m.key: SourceRecord.model_construct(status="ok", seconds=1.0) for m in one.source_models()})
     known = Forecast(one, count(one, stored))
     assert Outlook(known, lambda: known, workers=1).of("source models", 1) is None
 

@@ -12,7 +12,7 @@ import bench
 from bench.errors import BenchError
 from bench.launch.driver import Silent
 from bench.launch.node import PREFIX
-from bench.store import read_records
+from bench.ledger.file import read_records
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: NOTHING OF THE RAY LAUNCHER IS TESTED (ntbench[ray])")
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench.atomic_write import write_whole
 from bench.errors import BenchError, StoreError
 from bench.launch import process
 from bench.launch.folder import RunFolder
 from bench.launch.units import Done
-from bench.store import open_ledger, read_records, write_whole
+from bench.ledger.file import open_ledger, read_records
 from bench.trial import Group, Trial
 
 
@@ -56,6 +57,17 @@ def test_a_folder_too_is_written_whole_or_not_at_all(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["other", "task", "x.npy", "x.npy"]
 
 
+def test_what_another_process_writes_to_the_same_place_is_left_alone(tmp_path):
+    others = [tmp_path / name for name in (".x.txt.1.part", "x.txt.part")]
+    for beside in others:
+        beside.write_text("half of its own")
+    path = tmp_path / "x.txt"
+    assert write_whole(path, "é\n", shared=True, sync=False) == path
+    assert path.read_bytes() == "é\n".encode()
+    assert sorted(tmp_path.iterdir()) == sorted([*others, path])
+    assert write_whole(path, b"\x00", shared=True).read_bytes() == b"\x00"
+
+
 @pytest.mark.parametrize("place", ["bench.tasks.build.write_whole", "bench.sources.write_whole"])
 def test_a_full_disk_ends_the_run_and_is_no_failure_of_a_trial(place, small_suite, tmp_path, monkeypatch):
     calls = []
@@ -81,16 +93,16 @@ SAID = Done(UNIT, [{"kind": "note"}], log="epoch 1\n")
 
 
 def test_a_log_that_cannot_be_written_is_said_and_leaves_no_half_of_it(tmp_path, monkeypatch):
-    real = Path.write_text
+    real = Path.write_bytes
 
-    def half(path, text, **options):
-        real(path, text[:3], **options)
+    def half(path, content):
+        real(path, content[:3])
         full()
 
     with open_ledger(tmp_path) as ledger:
         folder = RunFolder(ledger)
         with monkeypatch.context() as patched:
-            patched.setattr(Path, "write_text", half)
+            patched.setattr(Path, "write_bytes", half)
             with pytest.raises(StoreError, match=r"cannot write .*k1\.log: No space left on device"):
                 folder.keep([SAID])
         assert not list((tmp_path / "logs").iterdir())
@@ -107,7 +119,7 @@ def test_a_log_is_not_written_through_a_link_that_lies_in_its_place(tmp_path):
     (tmp_path / "own").write_text("mine")
     logs = tmp_path / "run" / "logs"
     logs.mkdir(parents=True)
-    for name in ("k1.log", "k1.part"):
+    for name in ("k1.log", "k1.log.part"):
         (logs / name).symlink_to(tmp_path / "own")
     with open_ledger(tmp_path / "run") as ledger:
         RunFolder(ledger).keep([SAID])

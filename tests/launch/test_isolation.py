@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.launch.deaths import DEATHS, LOSSES, Deaths
 from bench.launch.process import _Process
 from bench.launch.units import Death, Done, time_limit
-from bench.store import LEDGER, read_records
+from bench.ledger.file import LEDGER, read_records
 from bench.trial import Check, Group
 
 PLUGIN = '''

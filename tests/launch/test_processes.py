@@ -13,7 +13,7 @@ import time
 import pytest
 
 import bench
-from bench.store import LEDGER, read_records
+from bench.ledger.file import LEDGER, read_records
 
 PLUGIN = """
 import os, signal

@@ -12,8 +12,8 @@ from bench.errors import BenchError, StoreError
 from bench.launch.driver import Silent
 from bench.launch.merge import merge
 from bench.launch.shards import Part, Shard
+from bench.ledger.file import LEDGER, encode, read_records
 from bench.schema import SCORES
-from bench.store import LEDGER, encode, read_records
 from bench.suite.packing import pack_trials
 
 SUITE = {
@@ -212,7 +212,7 @@ def test_other_suites_and_layouts_are_refused(shards, tmp_path, change, said):
 
 
 def test_what_cannot_be_merged(shards, tmp_path):
-    from bench.holding import hold
+    from bench.ledger.lock import hold
 
     with pytest.raises(StoreError, match="holds no ledger"):
         merge(tmp_path / "out", [tmp_path])

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.store import LEDGER
+from bench.ledger.file import LEDGER
 
 from .inject import flip
 from .study import ROOT, Outcome, Study, damage, finished, several, table

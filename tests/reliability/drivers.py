@@ -9,7 +9,7 @@ import signal
 import time
 from pathlib import Path
 
-from bench.holding import LIVE, LOCK, is_held
+from bench.ledger.lock import LIVE, LOCK, is_held
 
 from .study import Outcome, Study, finished, several
 

@@ -66,10 +66,11 @@ def read_ledger(content: bytes, folder: Path) -> bool:
     from bench.cli.status import text_of
     from bench.cli.stored import comparisons_of
     from bench.errors import BenchError
+    from bench.ledger.example_weights import load_weights
+    from bench.ledger.file import LEDGER
+    from bench.ledger.index import read_stored
+    from bench.ledger.results import load_correctness, load_results
     from bench.report.html_data import data_blocks, meta
-    from bench.results import load_correctness, load_results
-    from bench.store import LEDGER, read_stored
-    from bench.weight_files import load_weights
 
     (folder / LEDGER).write_bytes(content)
     ways: list[Callable[[], object]] = [
@@ -130,7 +131,7 @@ def main(argv: list[str]) -> None:
         import atheris
     except ImportError:
         sys.exit("this needs atheris: pip install atheris")
-    read = ["bench.suite", "bench.store", "bench.rows", "bench.record_form", "tomllib"]
+    read = ["bench.suite", "bench.ledger.file", "bench.ledger.rows", "bench.ledger.records", "tomllib"]
     with atheris.instrument_imports(include=read):
         TARGETS[name](b"", Path(tempfile.mkdtemp()))  # imports what it needs
     folder = Path(tempfile.mkdtemp())

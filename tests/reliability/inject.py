@@ -25,7 +25,7 @@ def clock_that_jumps() -> None:
 
     time.time = lambda: max(0.0, real() + rng.uniform(-YEARS, YEARS))
     time.time_ns = lambda: int(time.time() * 1e9)
-    for module in ("bench.provenance", "bench.holding"):
+    for module in ("bench.provenance", "bench.ledger.lock"):
         __import__("importlib").import_module(module).datetime = Jumping
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.results import load_results
-from bench.store import Damage, read_records
+from bench.ledger.file import Damage, read_records
+from bench.ledger.results import load_results
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 300.0  # s: a run that takes longer hangs

@@ -11,12 +11,13 @@ import torch
 import bench
 from bench.backbones.base import build
 from bench.launch.data import read_data
+from bench.ledger.file import decode, encode
+from bench.ledger.index import read_stored
+from bench.ledger.results import PARQUET
 from bench.report.grid import near_to_far
 from bench.report.write import write_report
-from bench.results import PARQUET
 from bench.schema import _DECLARED, near_is_low
 from bench.stats.gap import negative_transfer
-from bench.store import decode, encode, read_stored
 from bench.suite import Suite
 from bench.suite.plan import EVERYTHING
 

@@ -92,9 +92,10 @@ def test_a_model_of_a_step_before_the_collapse_is_sound():
 
 def test_status_and_table_judge_a_collapse_alike():
     from bench.cli.state import Failures
+    from bench.ledger.records import record_of
 
     before = FINE | {"collapsed_rates": "0.01", "train_loss": 0.5, "val_loss": 0.6}
     for row, collapsed in ((before, set()), (LOST | {"val_loss": 0.7}, {"k"}), (FINE, set())):
         found = Failures()
-        found.add({"kind": "trial", "key": "k", "row": row | {"status": "ok"}})
+        found.add(record_of({"kind": "trial", "key": "k", "row": row | {"status": "ok", "seconds": 1.0}}))
         assert found.collapsed == collapsed

@@ -9,9 +9,9 @@ from ntbench_paper.regret import depth_regret
 from trial_rows import frame, scratch, transfer
 
 from bench.errors import DataError
+from bench.ledger.results import load_results
 from bench.report.findings import findings
 from bench.report.table import format_table
-from bench.results import load_results
 from bench.schema import TRIAL, similarity_columns
 from bench.scores import Scale, scale_of, with_scores
 from bench.stats.advice import textbook

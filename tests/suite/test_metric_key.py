@@ -7,8 +7,8 @@ import pytest
 
 import bench
 from bench.errors import SuiteError
+from bench.ledger.file import read_records
 from bench.registry import METRICS
-from bench.store import read_records
 from bench.suite import Plan, load_suite
 from bench.trial import Card
 

@@ -7,7 +7,8 @@ import tracemalloc
 import pytest
 
 from bench.errors import BenchError
-from bench.store import Stored
+from bench.ledger.index import Stored
+from bench.ledger.records import SourceRecord
 from bench.suite import Plan, Selection, Suite, load_suite
 from bench.suite.count import count
 from bench.suite.estimate import estimate
@@ -25,6 +26,10 @@ SUITE = {
         {"target": "printed-digits", "sources": ["noisy", "patches"]},
     ],
 }
+
+
+def source(status, seconds):
+    return SourceRecord.model_construct(status=status, seconds=seconds)
 
 
 def plan(cards=False, **changes):
@@ -107,7 +112,7 @@ def test_counts_against_what_is_stored():
     trials = list(one.trials())
     stored = Stored(done={t.key: 2.0 for t in trials[:10]}, failed={t.key: 1.0 for t in trials[10:13]})
     models = list(one.source_models())
-    stored.models = {models[0].key: {"status": "ok", "seconds": 4.0}, models[1].key: {"status": "failed"}}
+    stored.models = {models[0].key: source("ok", 4.0), models[1].key: source("failed", 1.0)}
     found = count(one, stored)
     total = found.all_trials
     assert (total.done, total.failed, total.missing) == (10, 3, len(trials) - 13)
@@ -122,7 +127,7 @@ def test_an_estimate_rests_on_stored_trials_where_there_are_any():
     assert guess.seconds > 0
     trials = list(one.trials())
     stored = Stored(done={t.key: 7.0 for t in trials[::2]})
-    stored.models = {m.key: {"status": "ok", "seconds": 5.0} for m in one.source_models()}
+    stored.models = {m.key: source("ok", 5.0) for m in one.source_models()}
     found = estimate(one, count(one, stored))
     assert found.measured == 1
     assert found.seconds == pytest.approx(7.0 * (len(trials) - len(trials[::2])))

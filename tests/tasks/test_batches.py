@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import BenchError, DataError
 from bench.heads.base import Head, head
-from bench.record_form import is_well_formed
+from bench.ledger.records import is_well_formed
 from bench.registry import CHANGES, HEADS
 from bench.tasks import batches
 from bench.tasks.base import Task

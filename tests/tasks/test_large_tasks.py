@@ -12,8 +12,8 @@ from PIL import Image
 from test_arrays import largest_file, on_disk
 
 from bench.errors import DataError, StoreError
+from bench.identity import generator
 from bench.registry import CHANGES, TASKS
-from bench.seeding import generator
 from bench.tasks import arrays
 from bench.tasks.base import PARTS
 from bench.tasks.build import read_task, save_task
@@ -196,8 +196,9 @@ def test_inputs_are_mapped_and_cannot_be_written(saved):
 
 def test_only_the_folder_itself_is_left_and_saving_again_replaces_it(saved):
     task, path = saved
-    (path.parent / "f.part").mkdir()
-    (path.parent / "f.part" / "left").write_text("by a killed run")
+    left = path.with_name(f"{path.name}.part")
+    left.mkdir()
+    (left / "left").write_text("by a killed run")
     save_task(task.changed(version=9), path)
     assert read_task(path).version == 9
     assert os.listdir(path.parent) == [path.name]
@@ -246,7 +247,7 @@ from pathlib import Path
 import torch
 
 from bench.registry import CHANGES, TASKS
-from bench.seeding import generator
+from bench.identity import generator
 from bench.tasks import arrays
 from bench.tasks.build import read_task, save_task
 from bench.tasks.fit import fit

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from bench.errors import DataError
-from bench.identity import digest_arrays
+from bench.identity import digest_arrays, generator
 from bench.registry import CHANGES
-from bench.seeding import generator
 from bench.tasks.base import Task
 from bench.tasks.build import card_of, read_task, save_task
 from bench.tasks.standardise import standardise

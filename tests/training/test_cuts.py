@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.backbones.base import build
-from bench.seeding import derive
+from bench.identity import derive
 from bench.suite.model import Recipe
 from bench.training.augment import Augment
 from bench.training.cuts import Cuts, Frozen, activations

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 import bench
 from bench.errors import StoreError
-from bench.weight_files import load_weights
+from bench.ledger.example_weights import load_weights
 from bench.weighting.kept import Trace, Weights
 
 SUITE = {

@@ -8,10 +8,10 @@ import torch
 
 import bench
 from bench.errors import SuiteError
+from bench.ledger.example_weights import load_weights
 from bench.suite import Plan, load_suite
 from bench.tasks.build import build_task, card_of
 from bench.training.protocol import Pool, split_pool
-from bench.weight_files import load_weights
 
 SUITE = {
     "name": "weighed",

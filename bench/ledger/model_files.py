@@ -1,12 +1,11 @@
-"""Where source models are kept, and whether a kept one is still what was written (no torch here)."""
+"""The files of source models: their places, and whether one still holds what was written (no torch here)."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from bench.ledger.records import SourceRecord
 from bench.trial import SourceModel
 
 
@@ -26,9 +25,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:20]
 
 
-def is_intact(path: Path, record: Mapping[str, Any]) -> bool:
+def is_intact(path: Path, record: SourceRecord | None) -> bool:
     """Whether the file is there and holds what its ledger record says was written."""
     try:
-        return path.is_file() and file_digest(path) == record.get("file")
+        return record is not None and path.is_file() and file_digest(path) == record.file
     except OSError:
         return False

@@ -1,28 +1,27 @@
-"""From a run folder's ledger to the tidy table, one row a trial."""
+"""Load results from a run folder or from committed tables: rows, values by class, right and wrong examples."""
 
 from __future__ import annotations
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench.errors import DataError, StoreError
-from bench.rows import Row, Rows, read_row
+from bench.ledger.file import Damage, ledgers, parse_record, read_records
+from bench.ledger.records import SimilarityRecord, TrialRecord
+from bench.ledger.rows import Row, Rows, read_row
 from bench.schema import ENDS, OK, TRIAL, conform, declare_near
 from bench.scores import with_scores
-from bench.store import Damage, ledgers, read_records
-from bench.suite.weightings import UNIFORM
-from bench.trial import SCHEMA_VERSION
+from bench.trial import SCHEMA_VERSION, UNIFORM
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bench.suite.model import Suite
 
 PARQUET = "results.parquet"
 EXAMPLES = "examples.parquet"
@@ -55,19 +54,20 @@ def load_results(folder: str | Path) -> pd.DataFrame:
     damage, left_out = Damage(), Counter()
     rows, similarity = Rows(), _Similarity()
     for record in read_records(folder, damage, read_row):
-        if isinstance(record, Row):
-            rows.add(record)
-        elif record["kind"] == "similarity":
-            similarity.add(record)
-        elif record["kind"] == "trial":
-            left_out[f"of schema version {record.get('schema')} (this is version {SCHEMA_VERSION})"] += 1
+        match record:
+            case Row():
+                rows.add(record)
+            case SimilarityRecord():
+                similarity.add(record)
+            case TrialRecord():
+                left_out[f"of schema version {record.version} (this is version {SCHEMA_VERSION})"] += 1
     frame, stale = _current(rows.frame())
     if rows.malformed:
         left_out["that are not as a run writes them"] += rows.malformed
     if stale:
         left_out["of an earlier recipe, backbone or version of the target's data"] += stale
     frame = with_scores(conform(similarity.join(frame), TRIAL))
-    frame = frame.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
+    frame = frame.sort_values(ORDER, kind="stable", na_position="first", ignore_index=True)
     frame.attrs["warnings"] = [str(damage)] if damage.lines else []
     frame.attrs["warnings"] += [f"{count} rows {why} are left out" for why, count in left_out.items()]
     frame.attrs["warnings"] += similarity.stale()
@@ -91,15 +91,15 @@ class _Similarity:
     """Gathers measured similarity: of the unweighted source model of each pair and seed, the last record counts."""
 
     def __init__(self) -> None:
-        self._records: dict[tuple, dict[str, Any]] = {}
+        self._records: dict[tuple, SimilarityRecord] = {}
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: SimilarityRecord) -> None:
         """Take one record in; one that failed does not undo what an earlier one has."""
-        place = tuple(record[name] for name in _MODEL)
-        if record["weighting"] != UNIFORM or ("error" in record and not record["values"] and place in self._records):
+        place = tuple(getattr(record, name) for name in _MODEL)
+        if record.weighting != UNIFORM or (not record.ok and not record.values and place in self._records):
             return
         self._records[place] = record
-        for name, near in record.get("near", {}).items():
+        for name, near in record.near.items():
             declare_near(name, near)
 
     @cached_property
@@ -107,14 +107,14 @@ class _Similarity:
         """The newest version of each measure."""
         found: dict[str, int] = {}
         for record in self._records.values():
-            for name, value in record["values"].items():
+            for name, value in record.values.items():
                 if value is not None and not name.endswith(ENDS):
                     found[name] = max(found.get(name, 1), _version(record, name))
         return found
 
-    def _old(self, record: dict[str, Any]) -> list[str]:
+    def _old(self, record: SimilarityRecord) -> list[str]:
         """Name a record's measures that others have in a newer version: the two cannot be compared."""
-        return [name for name in record["values"] if _version(record, name) < self._newest.get(name, 1)]
+        return [name for name in record.values if _version(record, name) < self._newest.get(name, 1)]
 
     def join(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Add to each row the similarity of its source to its target."""
@@ -125,7 +125,7 @@ class _Similarity:
         values = []
         for record in self._records.values():
             old = {name + end for name in self._old(record) for end in ("", *ENDS)}
-            values.append({name: value for name, value in record["values"].items() if name not in old})
+            values.append({name: value for name, value in record.values.items() if name not in old})
         keys = pd.DataFrame(list(self._records), columns=list(_MODEL))
         keys = keys.astype({name: rows[name].dtype for name in _MODEL})
         found = pd.DataFrame(values, index=keys.index)
@@ -141,9 +141,9 @@ class _Similarity:
         ]
 
 
-def _version(record: dict[str, Any], name: str) -> int:
+def _version(record: SimilarityRecord, name: str) -> int:
     """Return the version of a measure that a record was taken by; ledgers that do not say so are of the first."""
-    return record.get("versions", {}).get(name, 1)
+    return record.versions.get(name, 1)
 
 
 # Where a row stands in the table. A new row for an old place (its source's data changed, say) replaces it.
@@ -155,42 +155,10 @@ _CONTEXT = ("suite", "target", "backbone")
 _MODEL = ("source", "target", "backbone", "source_seed")
 
 # The ledger's order is that in which trials happened to finish; the table's does not depend on it.
-_ORDER = [
+ORDER = [
     "suite", "target", "backbone", "source", "weighting", "target_size", "strategy",
     "transfer_depth", "frozen_depth", "seed", "key",
 ]  # fmt: skip
-
-
-def results_of(suite: Suite, folder: str | Path) -> pd.DataFrame:
-    """Return the rows of a run folder that belong to a suite as it now reads.
-
-    A folder may also hold rows of the suite as it was before its recipe, its data or its pairs were
-    changed; to compare those with the new ones would be wrong. They are left out with a warning.
-    Rows of seeds that the suite does not name stay. Trials that another suite ran, or this one under
-    another name, count where their keys are the same: they are not run twice.
-
-    Raises
-    ------
-    StoreError
-        As :func:`load_results`.
-    """
-    from bench.store import read_stored
-    from bench.suite.plan import Plan
-
-    rows = load_results(folder)
-    seeds = tuple(sorted({*suite.seeds, *(int(seed) for seed in rows["seed"].unique())}))
-    plan = Plan.of(suite.model_copy(update={"seeds": seeds}), read_stored(folder))
-    wanted = set(rows["key"])
-    known = {trial.key for trial in plan.trials() if trial.key in wanted}
-    kept = rows[rows["key"].isin(known)].drop_duplicates("key", keep="last").assign(suite=suite.name)
-    kept = kept.sort_values(_ORDER, kind="stable", na_position="first", ignore_index=True)
-    kept.attrs["warnings"] = list(rows.attrs.get("warnings", []))
-    mine = rows[rows["suite"] == suite.name]
-    stale = int((~mine["key"].isin(known)).sum())
-    if stale:
-        what = "1 row" if stale == 1 else f"{stale} rows"
-        kept.attrs["warnings"].append(f"{what} of the suite as it was before a change to it or its data: left out")
-    return kept
 
 
 def _from_parquet(folder: Path) -> pd.DataFrame:
@@ -239,14 +207,13 @@ def load_per_class(folder: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from bench.store import read_stored
+    from bench.ledger.index import read_stored
 
     folder = Path(folder)
     if not ledgers(folder):
         raise StoreError(f"{folder} keeps no values by class: a run folder's ledger does")
     classes = {card["name"]: card.get("classes", ()) for card in read_stored(folder).cards.values()}
-    trials = (record for record in read_records(folder) if record["kind"] == "trial")
-    kept = {record["key"]: record.get("detail", {}).get("by_class") for record in trials}
+    kept = {trial.key: trial.detail.by_class for trial in _trials(folder)}
     rows = load_results(folder)
     rows = rows[(rows["status"] == OK) & rows["key"].isin([key for key, found in kept.items() if found])]
     if rows.empty:
@@ -283,15 +250,18 @@ def load_correctness(folder: str | Path) -> dict[str, np.ndarray]:
     if folder.is_dir() and not ledgers(folder):
         return _examples(folder / EXAMPLES)
     found = {}
-    for record in read_records(folder):
-        if record["kind"] == "trial" and record["row"]["status"] == "ok":
-            if "metric" in record["row"] and record["row"].get("classes_predicted") is None:
-                continue  # of another kind than single labels: no example is right or wrong
-            try:
-                found[record["key"]] = unpack(record["detail"]["correct"], record["row"]["n_test"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise StoreError(f"{folder}: trial {record['key']} does not say which were right: {error}") from error
+    for trial in _trials(folder):
+        if not trial.ok or ("metric" in trial.row and trial.row.get("classes_predicted") is None):
+            continue  # failed, or of another kind than single labels: no example is right or wrong
+        try:
+            found[trial.key] = unpack(trial.detail.correct, trial.row["n_test"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{folder}: trial {trial.key} does not say which were right: {error}") from error
     return found
+
+
+def _trials(folder: Path) -> Iterator[TrialRecord]:
+    return (record for record in read_records(folder, read=parse_record) if isinstance(record, TrialRecord))
 
 
 def correctness_table(correct: Mapping[str, np.ndarray], keys: Iterable[str]) -> pd.DataFrame:

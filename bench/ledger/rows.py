@@ -1,15 +1,15 @@
-"""From a ledger's lines to a table's columns, without a Python object for every value of a million rows."""
+"""Parse a ledger's lines to a table's columns, without a Python object for every value of a million rows."""
 
 from __future__ import annotations
 
 import io
 import json
 from itertools import compress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from bench.record_form import is_well_formed, read_object
+from bench.ledger.file import TRIAL_START, parse_record
+from bench.ledger.records import Record, TrialRecord, is_well_formed, read_object
 from bench.schema import MEASURES, TRIAL
-from bench.store import TRIAL_START, parse
 from bench.trial import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     traced: bool
 
 
-def read_row(body: bytes) -> Row | dict[str, Any] | None:
+def read_row(body: bytes) -> Row | Record | None:
     """Read what the checksum of a ledger's line covers: a trial of this schema's version as a row, else a record.
 
     A quote within a JSON string is escaped, so the bytes that are looked for can only be the names they
@@ -51,10 +51,10 @@ def read_row(body: bytes) -> Row | dict[str, Any] | None:
         end = body.find(_DETAIL, start)
         if end > start > 0 and body.endswith(_SCHEMA, 0, start):
             return Row(body[start + len(_ROW) : end], body.find(_TRACEBACK, end) > 0)
-    record = parse(body)
-    if record is None or record["kind"] != "trial" or record.get("schema") != SCHEMA_VERSION:
-        return record
-    return Row(json.dumps(record["row"]).encode(), bool(record.get("detail", {}).get("traceback")))
+    match record := parse_record(body):
+        case TrialRecord(version=version) if version == SCHEMA_VERSION:
+            return Row(json.dumps(record.row).encode(), bool(record.traceback))
+    return record
 
 
 class Rows:

@@ -1,23 +1,24 @@
-"""What the ledger keeps of a unit of work: rows of trials, and failures."""
+"""Make the records of units of work: the columns of a trial's row, and failures."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.schema import BY_OWN, BY_TARGET
-from bench.suite.metrics import kind_of, metric_of
-from bench.suite.plan import Plan
 from bench.trial import SCHEMA_VERSION, SourceModel, Trial
 from bench.triangle import FULL, PLAIN
+
+if TYPE_CHECKING:
+    from bench.suite.plan import Plan
 
 
 def row_of(plan: Plan, trial: Trial) -> dict[str, Any]:
     """Return the columns of a trial's row that are known before it runs."""
     strategy, model = plan.strategy(trial), trial.model
-    metric = metric_of(plan.suite, kind_of(plan.card(trial.target)))
+    metric = plan.metric(trial.target)
     row = {
         "suite": plan.suite.name,
         "source": model.source if model else None,

@@ -1,4 +1,4 @@
-"""Who writes to a run folder: one run at a time, which says in the folder that it is there and how far it is.
+"""The lock of a run folder, which one run holds at a time, and what that run says there of itself.
 
 The lock is the system's (``flock``), so that it ends with the process that holds it, however that ends. On
 file systems without such locks filelock leaves a mark with the holder's process, and takes it away when that
@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.atomic_write import write_whole
 from bench.errors import StoreError
-from bench.record_form import read_object
+from bench.ledger.records import read_object
 
 LOCK, LIVE = ".lock", "live.json"
 PATIENCE = 2.0  # s: whoever looks whether a folder is held, may hold it for a moment
@@ -93,12 +94,10 @@ def write_live(folder: Path, values: Mapping[str, Any]) -> None:
         JSON-able; joined to the process's number, its machine and the times.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    with suppress(OSError):
+    with suppress(OSError, StoreError):
         since = (read_live(folder) or {}).get("since") if values else None
         said = {"pid": os.getpid(), "host": socket.gethostname(), "since": since or now, "updated": now, **values}
-        beside = folder / f".{LIVE}.part"
-        beside.write_text(json.dumps(said), encoding="utf-8")
-        beside.replace(folder / LIVE)
+        write_whole(folder / LIVE, json.dumps(said), sync=False)
 
 
 def read_live(folder: Path) -> dict[str, Any] | None:

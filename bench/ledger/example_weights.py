@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import StoreError
-from bench.store import read_records
+from bench.ledger.file import parse_record, read_records
+from bench.ledger.records import SourceRecord, TrialRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,18 +73,17 @@ def load_weights(folder: str | Path, history: bool = False) -> pd.DataFrame:
 def _files(folder: Path) -> Iterator[tuple[dict[str, Any], Path]]:
     """Yield what each kept file belongs to, and the file, in the ledger's order."""
     found: dict[str, dict[str, Any]] = {}
-    for record in read_records(folder):
-        key = record.get("key")
-        if record["kind"] == "source" and record["status"] == "ok":
-            meta = record.get("meta") or {}
-            found[key] = {
-                "source": record["source"], "target": meta.get("target"), "backbone": record["backbone"],
-                "weighting": record["weighting"], "target_size": meta.get("size"), "seed": meta.get("seed"),
-                "source_seed": record["source_seed"], "joint": False,
-            }  # fmt: skip
-        elif record["kind"] == "trial" and record["row"]["status"] == "ok":
-            row = record["row"]
-            found[key] = {name: row.get(name) for name in PLACE[:-1]} | {"joint": True}
+    for record in read_records(folder, read=parse_record):
+        match record:
+            case SourceRecord(ok=True):
+                meta = record.meta or {}
+                found[record.key] = {
+                    "source": record.source, "target": meta.get("target"), "backbone": record.backbone,
+                    "weighting": record.weighting, "target_size": meta.get("size"), "seed": meta.get("seed"),
+                    "source_seed": record.source_seed, "joint": False,
+                }  # fmt: skip
+            case TrialRecord(ok=True):
+                found[record.key] = {name: record.row.get(name) for name in PLACE[:-1]} | {"joint": True}
     for key, place in found.items():
         path = folder / WEIGHTS / f"{key}.safetensors"
         if path.is_file():

@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from bench.atomic_write import sync_folder
 from bench.errors import StoreError
-from bench.holding import hold
-from bench.record_form import MAX_SECONDS, is_well_formed, read_object
+from bench.ledger.lock import hold
+from bench.ledger.records import MAX_SECONDS, FinishedTrial, Record, read_object, record_of
 
 T = TypeVar("T")
 LEDGER = "ledger.jsonl"
@@ -44,7 +44,7 @@ def encode(record: dict[str, Any]) -> bytes:
 def decode(line: bytes) -> dict[str, Any] | None:
     """Read one line; None if it is torn or damaged."""
     body = _checked(line)
-    return None if body is None else parse(body)
+    return None if body is None else parse_object(body)
 
 
 def _checked(line: bytes) -> bytes | None:
@@ -55,10 +55,15 @@ def _checked(line: bytes) -> bytes | None:
     return body if line[len(_PREFIX) : _BODY] == b'%08x",' % zlib.crc32(body) else None
 
 
-def parse(body: bytes) -> dict[str, Any] | None:
+def parse_object(body: bytes) -> dict[str, Any] | None:
+    """Read what the checksum of a line covers, as it stands there; None if it is no record."""
+    values = read_object(b"{" + body)
+    return None if record_of(values) is None else values
+
+
+def parse_record(body: bytes) -> Record | None:
     """Read what the checksum of a line covers; None if it is no record."""
-    record = read_object(b"{" + body)
-    return record if record is not None and is_well_formed(record) else None
+    return record_of(read_object(b"{" + body))
 
 
 TRIAL_START = b'"kind":"trial","key":"'
@@ -67,7 +72,7 @@ _KEY = re.compile(rb'[A-Za-z0-9]{1,99}"')
 _COLLAPSED = b'"collapsed_rates":"'
 
 
-def brief(body: bytes) -> dict[str, Any] | None:
+def parse_summary(body: bytes) -> Record | FinishedTrial | None:
     """Read of a finished trial no more than its key and seconds, which takes a tenth of the time.
 
     One in which a training collapsed is read whole: it is rare, and there is something to say of it.
@@ -78,8 +83,8 @@ def brief(body: bytes) -> dict[str, Any] | None:
     seconds = _SECONDS.match(body, body.find(b'"seconds":', key.end())) if key else None
     plain = seconds and body.find(_OK, key.end()) > 0 and _COLLAPSED not in body
     if plain and (value := float(seconds[1])) < MAX_SECONDS:
-        return {"kind": "trial", "key": key[0][:-1].decode(), "row": {"status": "ok", "seconds": value}}
-    return parse(body)
+        return FinishedTrial(key[0][:-1].decode(), value)
+    return parse_record(body)
 
 
 @dataclass
@@ -111,13 +116,16 @@ def ledgers(folder: Path) -> list[Path]:
     return [p for p in [folder / LEDGER, *sorted(folder.glob("*.ledger.jsonl"))] if p.is_file()]
 
 
-def read_records(folder: Path, damage: Damage | None = None, read: Callable[[bytes], T | None] = parse) -> Iterator[T]:
+def read_records(
+    folder: Path, damage: Damage | None = None, read: Callable[[bytes], T | None] = parse_object
+) -> Iterator[T]:
     """Yield the good records of a run folder in order; note the others in `damage`.
 
     Parameters
     ----------
     read : callable
-        From what the checksum of a line covers to a record, or to None where it is none.
+        From what the checksum of a line covers to a record, or to None where it is none: :func:`parse_object`,
+        :func:`parse_record` or :func:`parse_summary`.
 
     Raises
     ------
@@ -206,16 +214,6 @@ class Ledger:
         self._file.close()
 
 
-def sync_folder(folder: Path) -> None:
-    """Have a folder's new names on the disk, where the system can; files sync what they hold themselves."""
-    with suppress(OSError):
-        place = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(place)
-        finally:
-            os.close(place)
-
-
 def _ends_with_newline(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
@@ -240,118 +238,3 @@ def open_ledger(folder: str | Path) -> Iterator[Ledger]:
             yield ledger
         finally:
             ledger.close()
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Have a file written beside its place and move it there: whole or not at all.
-
-    Raises
-    ------
-    StoreError
-        When the disk is full or the folder cannot be written.
-    """
-    from safetensors import SafetensorError
-
-    temporary = path.with_suffix(".part")
-    try:
-        _remove(temporary)  # what a killed run left
-        write(temporary)
-        _sync(temporary)
-        temporary.replace(path)
-        sync_folder(path.parent)
-    except (OSError, SafetensorError) as error:
-        # An OSError of the same kind may come again here, and would hide the first.
-        with suppress(OSError):
-            _remove(temporary)
-        raise StoreError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    """Have a file on the disk before it takes its place; folders hold what a run needs only while it lasts."""
-    if path.is_file():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-
-
-@dataclass
-class Stored:
-    """What a run folder holds, indexed for planning and resuming.
-
-    Attributes
-    ----------
-    done, failed : dict of key -> seconds
-        Finished and failed trials.
-    models : dict of key -> record
-        Source models that were trained.
-    measured : set of str
-        Similarity records.
-    unmeasured : dict of key -> error
-        Similarity that could not be measured.
-    cards : dict of digest -> card as JSON
-    contents : dict of digest -> digest of a handed-in model's file
-    runs : list of records
-        Provenance, one a time the suite was run.
-    """
-
-    done: dict[str, float] = field(default_factory=dict)
-    failed: dict[str, float] = field(default_factory=dict)
-    models: dict[str, dict[str, Any]] = field(default_factory=dict)
-    measured: set[str] = field(default_factory=set)
-    unmeasured: dict[str, str] = field(default_factory=dict)
-    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
-    contents: dict[str, str] = field(default_factory=dict)
-    runs: list[dict[str, Any]] = field(default_factory=list)
-    damage: Damage = field(default_factory=Damage)
-
-    @property
-    def machine(self) -> str | None:
-        """For which kind of machine ("cpu", "cuda") the folder's runs lay trainings out; None before the first."""
-        return self.runs[-1].get("layout") if self.runs else None
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Take one record in."""
-        kind, key = record["kind"], record.get("key", "")
-        if kind == "trial":
-            row = record["row"]
-            if row["status"] == "ok":
-                self.done[key] = row["seconds"]
-                self.failed.pop(key, None)
-            elif key not in self.done:  # a result stands, whatever failed before or, elsewhere, after it
-                self.failed[key] = row["seconds"]
-        elif kind == "source":
-            self.models[key] = record
-        elif kind == "similarity" and "error" in record:
-            self.unmeasured[key] = record["error"]
-        elif kind == "similarity":
-            self.measured.add(key)
-            self.unmeasured.pop(key, None)
-        elif kind == "task":
-            self.cards[key] = record["card"]
-        elif kind == "model":
-            self.contents[key] = record["content"]
-        elif kind == "run":
-            self.runs.append(record)
-
-
-def read_stored(folder: str | Path) -> Stored:
-    """Index a run folder; empty where there is no folder yet.
-
-    Raises
-    ------
-    StoreError
-        When a file stands in its place, or a ledger cannot be read.
-    """
-    stored = Stored()
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise StoreError(f"{folder} is a file, not a folder")
-    if Path(folder).is_dir():
-        for record in read_records(Path(folder), stored.damage, brief):
-            stored.add(record)
-    return stored

@@ -1,4 +1,4 @@
-"""What was predicted of every test example: a file a unit of work, and tables of them."""
+"""Predictions for every test example: a file a unit of work, and tables of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.atomic_write import write_whole
 from bench.errors import StoreError
-from bench.results import unpack
-from bench.store import ledgers, read_records, write_whole
+from bench.ledger.file import ledgers, parse_record, read_records
+from bench.ledger.records import TrialRecord
+from bench.ledger.results import unpack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +90,7 @@ def save_predictions(
     content = io.BytesIO()
     np.savez_compressed(content, **parts)
     name = _digest(content.getvalue())
-    write_whole(folder / f"{name}{SUFFIX}", lambda beside: beside.write_bytes(content.getvalue()))
+    write_whole(folder / f"{name}{SUFFIX}", content.getvalue())
     return name
 
 
@@ -117,10 +119,11 @@ class KeptPredictions:
         self._open: tuple[str, np.lib.npyio.NpzFile] | None = None
         if self.folder.is_dir() and not ledgers(self.folder):
             raise StoreError(f"{folder} keeps no predictions: a run folder does, which has a ledger.jsonl")
-        for record in read_records(self.folder):
-            if record["kind"] == "trial" and record["row"]["status"] == "ok" and record.get("predictions"):
-                self._names[record["key"]] = record["predictions"]
-                self._correct[record["key"]] = record.get("detail", {}).get("correct")
+        for record in read_records(self.folder, read=parse_record):
+            match record:
+                case TrialRecord(ok=True, predictions=str(name)):
+                    self._names[record.key] = name
+                    self._correct[record.key] = record.detail.correct
 
     def __contains__(self, key: str) -> bool:
         return key in self._names
