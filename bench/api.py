@@ -117,7 +117,7 @@ def with_seeds(suite: Suite, seeds: Iterable[int] | int | str) -> Suite:
 
 def plan(suite: str | Path | Mapping[str, Any] | Suite, out: str | Path | None = None) -> Plan:
     """Return a suite's plan with what the run folder `out` knows of its tasks."""
-    from bench.ledger.index import read_stored
+    from bench.ledger.stored import read_stored
 
     loaded = load_suite(suite)
     return Plan(loaded) if out is None else Plan.of(loaded, read_stored(out))

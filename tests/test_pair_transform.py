@@ -9,7 +9,7 @@ from bench.cli import main
 from bench.errors import SuiteError
 from bench.launch.data import read_data
 from bench.launch.shipping import needs
-from bench.ledger.index import read_stored
+from bench.ledger.stored import read_stored
 from bench.registry import TASKS
 from bench.report.write import write_report
 from bench.suite import Plan, Selection, load_suite

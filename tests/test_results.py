@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from bench.errors import DataError
 from bench.ledger.file import LEDGER, encode, read_records
-from bench.ledger.index import read_stored
 from bench.ledger.records import record_of
 from bench.ledger.results import load_results
 from bench.ledger.rows import CHUNK, Row, Rows, read_row
+from bench.ledger.stored import read_stored
 from bench.schema import TRIAL, conform
 from bench.scores import with_scores
 from bench.trial import SCHEMA_VERSION

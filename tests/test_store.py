@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from bench.errors import StoreError
 from bench.ledger.file import LEDGER, Damage, decode, encode, open_ledger, read_records
-from bench.ledger.index import read_stored
 from bench.ledger.lock import is_held, read_live
 from bench.ledger.records import is_well_formed
+from bench.ledger.stored import read_stored
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

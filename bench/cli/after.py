@@ -72,7 +72,7 @@ def header_of(folder: Path) -> dict[str, Any]:
 
 def made_of(folder: Path) -> Made:
     """Return what a run folder's results were made with: its runs and its tasks."""
-    from bench.ledger.index import read_stored
+    from bench.ledger.stored import read_stored
     from bench.report.material import Made
 
     stored = read_stored(folder)

@@ -14,7 +14,7 @@ from bench.cli.options import TrustedPlugins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bench.ledger.index import Stored
+    from bench.ledger.stored import Stored
     from bench.suite import Plan
     from bench.trial import SourceModel, Trial
 

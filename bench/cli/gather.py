@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import BenchError, StoreError
 from bench.ledger.example_weights import keeps_weights, load_weights
 from bench.ledger.file import ledgers, parse_record, read_records
-from bench.ledger.index import read_stored
 from bench.ledger.records import SourceRecord, TrialRecord
 from bench.ledger.results import PARQUET, load_results
+from bench.ledger.stored import read_stored
 from bench.report.material import Made, Material, Part, read_provenance
 from bench.suite.results import results_of
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from bench.ledger.index import Stored
+    from bench.ledger.stored import Stored
     from bench.suite import Suite
 
 EXPERIMENTS = Path("experiments")

@@ -22,7 +22,7 @@ def merge(
     from bench.cli.stored import suites_of
     from bench.cli.wording import counted, printable, state
     from bench.launch.merge import merge as merge_folders
-    from bench.ledger.index import read_stored
+    from bench.ledger.stored import read_stored
     from bench.suite import Plan
     from bench.suite.count import count
 

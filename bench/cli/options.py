@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bench.ledger.index import Stored
+    from bench.ledger.stored import Stored
     from bench.suite import Plan, Suite
 
 
@@ -114,7 +114,7 @@ def run_folder(suite: Suite, out: Path | None) -> Path:
 
 def stored_plan(suite: Suite, folder: Path) -> tuple[Plan, Stored]:
     """Return a suite's plan with what its run folder knows of the data, and what that holds."""
-    from bench.ledger.index import read_stored
+    from bench.ledger.stored import read_stored
     from bench.suite import Plan
 
     stored = read_stored(folder)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 if TYPE_CHECKING:
-    from bench.ledger.index import Stored
     from bench.ledger.records import FinishedTrial, Record, SimilarityRecord, SourceRecord, TrialRecord
+    from bench.ledger.stored import Stored
 
 VERSION = 1
 NO_MESSAGE = "no message"
@@ -194,7 +194,7 @@ def read_folder_once(folder: Path) -> tuple[Stored, Failures]:
     """
     from bench.cli.stored import demand_ledger
     from bench.ledger.file import parse_summary, read_records
-    from bench.ledger.index import Stored
+    from bench.ledger.stored import Stored
 
     demand_ledger(folder)
     stored, failures = Stored(), Failures()

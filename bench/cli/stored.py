@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, StoreError
 from bench.ledger.file import ledgers
-from bench.ledger.index import Stored, read_stored
+from bench.ledger.stored import Stored, read_stored
 
 if TYPE_CHECKING:
     import pandas as pd

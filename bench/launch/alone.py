@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, DataError, TrialError
 from bench.launch.shipping import tasks_of
-from bench.ledger.index import Stored
 from bench.ledger.model_files import file_digest, is_intact, path_of
+from bench.ledger.stored import Stored
 from bench.suite.plan import Plan
 from bench.suite.specs import missing_file
 from bench.trial import SourceModel, Trial

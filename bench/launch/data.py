@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Problem, SuiteError
-from bench.ledger.index import Stored
 from bench.ledger.model_files import file_digest
+from bench.ledger.stored import Stored
 from bench.registry import HEADS
 from bench.suite.metrics import metric_problems
 from bench.suite.model import Recipe, Suite

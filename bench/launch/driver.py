@@ -26,10 +26,10 @@ from bench.launch.published import Published
 from bench.launch.shards import Part, Shard
 from bench.launch.units import Done, failure, measurement, setup_to_json
 from bench.ledger.file import Ledger, open_ledger
-from bench.ledger.index import Stored, read_stored
 from bench.ledger.model_files import is_intact, path_of
 from bench.ledger.predictions import PREDICTIONS
 from bench.ledger.records import record_of
+from bench.ledger.stored import Stored, read_stored
 from bench.suite.model import Suite
 from bench.suite.packing import pack_models, pack_trials
 from bench.suite.plan import EVERYTHING, Plan, Selection

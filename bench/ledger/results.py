@@ -207,7 +207,7 @@ def load_per_class(folder: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from bench.ledger.index import read_stored
+    from bench.ledger.stored import read_stored
 
     folder = Path(folder)
     if not ledgers(folder):

@@ -21,7 +21,7 @@ def per_class_gap(rows: pd.DataFrame, values: pd.DataFrame, *, alpha: float = 0.
     rows : DataFrame
         One row a trial, columns as in :data:`bench.schema.TRIAL`.
     values : DataFrame
-        What each trial scores on every class, as :func:`bench.results.load_per_class` gives it: `key`, `metric`,
+        What each trial scores on every class, as :func:`bench.ledger.results.load_per_class` gives it: `key`, `metric`,
         `class` and `value`.
     alpha : float
 

@@ -13,8 +13,8 @@ from bench.suite.plan import EVERYTHING, Block, Plan
 from bench.suite.selection import Selection
 
 if TYPE_CHECKING:
-    from bench.ledger.index import Stored
     from bench.ledger.records import SourceRecord
+    from bench.ledger.stored import Stored
 
 
 @dataclass

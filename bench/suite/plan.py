@@ -43,7 +43,7 @@ from bench.trial import (
 from bench.triangle import PLAIN, How, Strategy
 
 if TYPE_CHECKING:
-    from bench.ledger.index import Stored
+    from bench.ledger.stored import Stored
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.ledger.index import read_stored
 from bench.ledger.results import ORDER, load_results
+from bench.ledger.stored import read_stored
 from bench.suite.model import Suite
 from bench.suite.plan import Plan
 

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.ledger.file import LEDGER, encode
-from bench.ledger.index import read_stored
+from bench.ledger.stored import read_stored
 from bench.ledger.unit_records import row_of
 from bench.suite import Suite, load_suite
 from bench.suite.plan import Plan
@@ -190,7 +190,7 @@ def driving(folder: Path, rows: int) -> None:
     from bench.launch.folder import RunFolder
     from bench.launch.shards import Part
     from bench.ledger.file import open_ledger
-    from bench.ledger.index import Stored
+    from bench.ledger.stored import Stored
 
     plan = make_plan(make_suite(rows))
     with tempfile.TemporaryDirectory(dir=folder.parent) as out, open_ledger(out) as ledger:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.cli.progress import Lines, Live, Outlook, TimeLeft
-from bench.ledger.index import Stored
 from bench.ledger.records import SourceRecord
+from bench.ledger.stored import Stored
 from bench.suite import Plan, load_suite
 from bench.suite.count import count
 from bench.suite.estimate import Forecast

@@ -9,8 +9,8 @@ import bench
 from bench.errors import BenchError, SuiteError
 from bench.launch.driver import Silent
 from bench.ledger.file import LEDGER, read_records
-from bench.ledger.index import read_stored
 from bench.ledger.results import load_correctness
+from bench.ledger.stored import read_stored
 
 MEASURED = ["test_accuracy", "test_loss", "val_accuracy", "val_loss", "learning_rate", "best_step", "key"]
 

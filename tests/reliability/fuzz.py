@@ -68,8 +68,8 @@ def read_ledger(content: bytes, folder: Path) -> bool:
     from bench.errors import BenchError
     from bench.ledger.example_weights import load_weights
     from bench.ledger.file import LEDGER
-    from bench.ledger.index import read_stored
     from bench.ledger.results import load_correctness, load_results
+    from bench.ledger.stored import read_stored
     from bench.report.html_data import data_blocks, meta
 
     (folder / LEDGER).write_bytes(content)

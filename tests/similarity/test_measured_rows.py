@@ -12,8 +12,8 @@ import bench
 from bench.backbones.base import build
 from bench.launch.data import read_data
 from bench.ledger.file import decode, encode
-from bench.ledger.index import read_stored
 from bench.ledger.results import PARQUET
+from bench.ledger.stored import read_stored
 from bench.report.grid import near_to_far
 from bench.report.write import write_report
 from bench.schema import _DECLARED, near_is_low

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.ledger.index import Stored
 from bench.ledger.results import load_results
+from bench.ledger.stored import Stored
 from bench.suite import Plan, load_suite
 from bench.suite.cost import FORWARD, SOLVED_STEPS, STEP_SECONDS, UNIT_SECONDS, VALUE_SECONDS, CostModel, Shape
 from bench.suite.count import Tally, count

@@ -119,7 +119,7 @@ def test_trials_that_must_not_be_trained_together_are_refused(name):
 def test_fields_per_lane_are_read_from_each_trial(small_suite, tmp_path):
     import bench
     from bench.launch.alone import run_alone
-    from bench.ledger.index import read_stored
+    from bench.ledger.stored import read_stored
 
     tuned = {"transfer": 2, "freeze": 0}
     strategies = ["layer-transfer-tuned", {"name": "equal", "copied_lr": 1.0, **tuned}]

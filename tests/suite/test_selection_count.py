@@ -7,8 +7,8 @@ import tracemalloc
 import pytest
 
 from bench.errors import BenchError
-from bench.ledger.index import Stored
 from bench.ledger.records import SourceRecord
+from bench.ledger.stored import Stored
 from bench.suite import Plan, Selection, Suite, load_suite
 from bench.suite.count import count
 from bench.suite.estimate import estimate
