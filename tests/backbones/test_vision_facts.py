@@ -12,7 +12,7 @@ from torchvision.models import regnet
 
 from bench.backbones.vision_blocks import FAMILIES
 from bench.backbones.vision_build import construct, cut
-from bench.backbones.vision_names import DEPTHS, VISION_FACTS, VISION_NAMES, shape_problem
+from bench.backbones.vision_names import VISION_FACTS, VISION_NAMES, shape_problem
 from bench.registry import BACKBONES
 
 TORCHVISION = models.list_models(module=models)
@@ -53,7 +53,7 @@ def test_depth_as_declared(name, meta):
     arguments = {"inception_v3": {"init_weights": False}, "googlenet": {"init_weights": False}}.get(name, {})
     model = models.get_model(name, **arguments)
     network = cut(name, model)
-    assert network.depth == DEPTHS[name] == BACKBONES.get(name).meta["depth"]
+    assert network.depth == VISION_FACTS[name].depth == BACKBONES.get(name).meta["depth"]
     # Nothing is lost between the model and its blocks but the auxiliary classifiers.
     left_out = {key for key in model.state_dict() if key not in network.original_names}
     left_out = {key for key in left_out if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
