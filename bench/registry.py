@@ -16,7 +16,8 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +82,32 @@ class Entry:
             return said
         line = _line(error, Path(code.co_filename))
         return f"{said} ({code.co_filename}, line {code.co_firstlineno if line == '?' else line})"
+
+    @contextmanager
+    def blamed(
+        self, mistakes: tuple[type[Exception], ...] = (), passing: tuple[type[Exception], ...] = ()
+    ) -> Iterator[None]:
+        """Say of a plug-in which of its lines raised what; an exception of a built-in entry is a bug, and stays.
+
+        Parameters
+        ----------
+        mistakes : tuple of exception types
+            What is a user's mistake even where a built-in entry raises it.
+        passing : tuple of exception types
+            What stays as it is, whoever raises it.
+
+        Raises
+        ------
+        BenchError
+            In place of what a plug-in raises.
+        """
+        try:
+            yield
+        except Exception as error:
+            bug = self.built_in and not isinstance(error, mistakes)
+            if bug or isinstance(error, (BenchError, *passing)):
+                raise
+            raise BenchError(self.raised(error)) from error
 
     def problems(self, arguments: Mapping[str, Any]) -> list[str]:
         """Say what is wrong with `arguments`: unknown names and missing ones, all of them."""

@@ -29,7 +29,7 @@ def adapt(network: Backbone, strategy: Strategy, *identity: object) -> None:
     if not strategy.trained:
         return
     adaptation, entry = _made(strategy.adapt), ADAPTATIONS.get(strategy.adapt.name)
-    try:
+    with entry.blamed():
         known = {id(p) for p in network.parameters()}
         if type(adaptation).extend is not Adaptation.extend:
             lowest = min(phase.freeze for phase in strategy.path)
@@ -42,12 +42,6 @@ def adapt(network: Backbone, strategy: Strategy, *identity: object) -> None:
             for name, _ in layer.named_parameters(recurse=False)
             if not adaptation.trains(layer, name)
         )
-    except BenchError:
-        raise
-    except Exception as error:
-        if entry.built_in:
-            raise
-        raise BenchError(entry.raised(error)) from error
 
 
 def _made(spec: Adapt) -> Adaptation:

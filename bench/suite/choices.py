@@ -46,12 +46,8 @@ def _read(registry: Registry, key: str, value: Any, forms: str) -> tuple[Entry, 
     entry = read_entry(registry, table["name"], arguments, wrong)
     if entry is None:
         raise BenchError("; ".join(wrong))
-    try:
+    with entry.blamed(mistakes=(Exception,)):
         entry.function(**arguments)
-    except BenchError:
-        raise
-    except Exception as error:
-        raise BenchError(entry.raised(error)) from error
     defaults = {name: parameter.default for name, parameter in entry.parameters.items()}
     said = {name: arguments[name] for name in sorted(arguments) if arguments[name] != defaults.get(name, ...)}
     return entry, canonical(said)

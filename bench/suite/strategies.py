@@ -129,14 +129,8 @@ def _points_of(entry: Entry, depth: int, arguments: Mapping[str, Any]) -> list[S
     BenchError
         For whatever a plug-in's function raises, and for what is no point of the triangle.
     """
-    try:
+    with entry.blamed(mistakes=(TypeError, ValueError)):
         points = list(islice(entry.function(depth, **arguments), MAX_POINTS + 1))
-    except BenchError:
-        raise
-    except Exception as error:
-        if entry.built_in and not isinstance(error, (TypeError, ValueError)):
-            raise
-        raise BenchError(entry.raised(error)) from error
     for strategy in points:
         if not isinstance(strategy, Strategy):
             raise BenchError(f'strategy "{entry.name}" yields {strategy!r}, not a bench.Strategy (see bench.point)')

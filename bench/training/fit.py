@@ -323,7 +323,15 @@ class _Training:
             augment = Augment(self.recipe.augment, [derive("augment", *lane.identity) for lane in self.lanes])
         batches = self._batches()
         self.course = Course(
-            self.stack, self.lanes, self.lanes[0].how, self.examples, batches, self.steps, self.layout, self.purpose
+            self.stack,
+            self.lanes,
+            self.lanes[0].how,
+            self.examples,
+            batches,
+            self.steps,
+            self.layout,
+            initial,
+            self.purpose,
         )
         train(
             self.stack,

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
 from bench.heads.base import SINGLE_LABEL, Head, head_of
 from bench.metrics.base import Metric, OverClasses, Truth, of_kind
 from bench.registry import METRICS
@@ -150,15 +149,8 @@ class Judge:
 def _asked(name: str, ask: Any) -> Any:
     entry = METRICS.get(name)
     metric: Metric = entry.function()
-    try:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return ask(metric)
-    except BenchError:
-        raise
-    except Exception as error:
-        if entry.built_in:
-            raise
-        raise BenchError(entry.raised(error)) from error
+    with entry.blamed(), np.errstate(divide="ignore", invalid="ignore"):
+        return ask(metric)
 
 
 def _wide(outputs: Any) -> Any:

@@ -157,13 +157,15 @@ class Course:
     order : Tensor of int64, shape (lanes, steps, batch), or None
         Which of those a step sees; None means all.
     steps : int
+    initial : sequence of sequences of Tensor, one a lane
+        The values that it starts from, in the order of a network's state dict; they never change.
     purpose : tuple of str
         What other orders of the same examples it must differ from.
     """
 
     def __init__(
         self, stack: Stack, lanes: Sequence[Lane], how: How, examples: Sequence[np.ndarray], order: Tensor | None,
-        steps: int, layout: Layout, purpose: tuple[str, ...] = (),
+        steps: int, layout: Layout, initial: Sequence[Sequence[Tensor]], purpose: tuple[str, ...] = (),
     ):  # fmt: skip
         self.stack, self.network, self.steps, self.how = stack, stack.network, steps, how
         self.entry = METHODS.get(how.name)
@@ -178,7 +180,8 @@ class Course:
         self.weighted: Weighted | None = weighted_by(
             stack, lanes, examples, order, self._beside, steps, layout, purpose
         )
-        self._start = {name: value.detach().clone() for name, value in self.network.named_parameters()}
+        self._initial = initial
+        self._copies: dict[int, list[tuple[str, Tensor, bool]]] = {}
         self._prepared = False
         self._generator: torch.Generator | None = None
 
@@ -239,14 +242,8 @@ class Course:
 
     def _guarded(self, function: Callable[[Any], Any]) -> Any:
         """Call a method's function; say of a plug-in's which of its lines raised what."""
-        try:
+        with self.entry.blamed(passing=(torch.OutOfMemoryError,)):
             return function(self)
-        except (BenchError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            if self.entry.built_in:
-                raise
-            raise BenchError(self.entry.raised(error)) from error
 
     # --- what the method sees ----------------------------------------------------------------------
 
@@ -281,14 +278,14 @@ class Course:
     def copied(self) -> list[Moved]:
         """Return the copied parameters that train."""
         return [
-            Moved(name, *map(self.plain, map(self._laned, (value, self._start[name]))))
-            for name, value in self._trained()
-            if self._is_copied(name)
+            Moved(name, *map(self.plain, map(self._laned, (value, self._started[name]))))
+            for name, value, copied in self._trained()
+            if copied
         ]
 
     def fresh(self) -> list[Tensor]:
         """Return the parameters that train and were not copied."""
-        return [self.plain(self._laned(value)) for name, value in self._trained() if not self._is_copied(name)]
+        return [self.plain(self._laned(value)) for _, value, copied in self._trained() if not copied]
 
     def labelled(self) -> Iterator[Batch]:
         """Yield all labelled training examples, in batches."""
@@ -310,10 +307,22 @@ class Course:
     def _laned(self, values: Tensor) -> Tensor:
         return values if self.stack.lanes > 1 else values.unsqueeze(0)
 
-    def _trained(self) -> list[tuple[str, Tensor]]:
-        """Return the parameters that train and are the model's own."""
-        named = self.network.named_parameters()
-        return [(name, value) for name, value in named if value.requires_grad and not name.startswith("beside.")]
+    @cached_property
+    def _started(self) -> dict[str, Tensor]:
+        """What each tensor started from."""
+        together = zip(*self._initial, strict=True)
+        values = (lanes[0] if self.stack.lanes == 1 else torch.stack(lanes) for lanes in together)
+        return dict(zip(self.network.state_dict(), values, strict=True))
+
+    def _trained(self) -> list[tuple[str, Tensor, bool]]:
+        """Return the parameters above the cut that train and are the model's own, and whether each was copied."""
+        if self._depth not in self._copies:
+            self._copies[self._depth] = [
+                (name, value, self._is_copied(name))
+                for name, value in self.network.named_parameters()
+                if value.requires_grad and not name.startswith("beside.")
+            ]
+        return self._copies[self._depth]
 
     def _is_copied(self, name: str) -> bool:
         start, added = self._lanes[0].start, self.network.added
